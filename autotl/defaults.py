@@ -1,0 +1,4 @@
+"""Defaults that the Python interface and the command line share."""
+
+BUDGET_SECONDS = 600.0
+SEED = 0

@@ -1,0 +1,38 @@
+"""The plugin contract: frozen keyword-only dataclasses that hooks yield.
+
+Behaviour is carried by functions in fields, not by subclassing, and fields are only ever added
+with defaults. Nothing heavy is imported here: numpy and torch types appear in annotations only.
+"""
+
+from autotl.specs.adaptations import AdaptationSpec, AdaptationTask, Inputs, Predictor, Step
+from autotl.specs.algebra import SpectralDecomposition
+from autotl.specs.backbones import BackboneSourceSpec, BackboneSpec, LoadedBackbone, SourceNetwork
+from autotl.specs.base import CommandSpec, SavedState, Spec
+from autotl.specs.modalities import ModalitySpec, RawFeatureSpec
+from autotl.specs.scores import DomainSample, ScoreInput, ScoreSpec, SimilaritySpec
+from autotl.specs.spaces import Choice, Range, Space
+
+__all__ = [
+    "AdaptationSpec",
+    "AdaptationTask",
+    "BackboneSourceSpec",
+    "BackboneSpec",
+    "Choice",
+    "CommandSpec",
+    "DomainSample",
+    "Inputs",
+    "LoadedBackbone",
+    "ModalitySpec",
+    "Predictor",
+    "Range",
+    "RawFeatureSpec",
+    "SavedState",
+    "ScoreInput",
+    "ScoreSpec",
+    "SimilaritySpec",
+    "SourceNetwork",
+    "Space",
+    "Spec",
+    "SpectralDecomposition",
+    "Step",
+]

@@ -1,0 +1,49 @@
+"""Search dimensions as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotl.errors import PluginError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A numerical search range, both ends included.
+
+    Args:
+        low: Smallest value.
+        high: Greatest value.
+        log: Sample on a logarithmic scale.
+        integer: Whole numbers only.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high or (self.log and self.low <= 0):
+            raise PluginError(
+                f"Range(low={self.low!r}, high={self.high!r}, log={self.log}) is empty or not "
+                "positive; give low <= high, and low > 0 when log is True."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A categorical search dimension.
+
+    Args:
+        options: The values: str, int, float, bool or None, at least one.
+    """
+
+    options: tuple[str | int | float | bool | None, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise PluginError("Choice has no options; give at least one value.")
+
+
+Space = Mapping[str, Range | Choice]
+"""Search dimensions by name."""
