@@ -1,0 +1,213 @@
+"""Check samples and labels once, at the boundary, and lay out the task."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from autotl.data.labels import encode, name_classes, sorted_classes
+from autotl.data.metric import Metric, choose_metric
+from autotl.data.parts import Checks, Part
+from autotl.data.raw import SkippedSample
+from autotl.data.samples import find_modality
+from autotl.data.splits import Fold, Split, few_per_class, join_units, make_folds, make_holdout
+from autotl.errors import InvalidDataError
+from autotl.specs import ModalitySpec
+
+__all__ = ["Task", "build_task"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A checked classification task.
+
+    Args:
+        modality: What the samples are.
+        samples: All of them, holdout included, in the order given.
+        y: Class codes of shape (n_samples,), int64.
+        classes: The labels behind the codes, as given and in order.
+        groups: Units of shape (n_samples,), int64, that no split divides: samples that share the
+            user's group or their content.
+        fingerprints: Hex digest of each sample's content.
+        metric: What is optimised; greater is better.
+        split: Which sample goes where.
+        skipped: Samples that were left out, and why.
+        warnings: What the user should know, in whole sentences.
+        holdout_given: Whether the holdout is the user's own.
+    """
+
+    modality: ModalitySpec
+    samples: Sequence[Any]
+    y: Array
+    classes: list[Hashable]
+    groups: Array
+    fingerprints: list[str]
+    metric: Metric
+    split: Split
+    skipped: list[SkippedSample] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    holdout_given: bool = False
+
+
+def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
+    X: Any,
+    y: Any,
+    *,
+    modality: str | None = None,
+    metric: str | None = None,
+    labels_per_class: int | None = None,
+    X_holdout: Any = None,
+    y_holdout: Any = None,
+    groups: Any = None,
+    seed: int = 0,
+    ids: Sequence[str] | None = None,
+    skipped: Sequence[SkippedSample] = (),
+    notes: Sequence[str] = (),
+) -> Task:
+    """Turn what the user gave into a task, or say what is wrong with it.
+
+    Args:
+        X: Samples of one modality.
+        y: One label for each; any hashable, kept as given.
+        modality: Name of the modality where `X` fits more than one.
+        metric: A scikit-learn classification scorer's name.
+        labels_per_class: Labels of each class to keep for train and validation. The rest is the
+            holdout, or left unused where a holdout is given.
+        X_holdout: The user's own test samples, kept whole.
+        y_holdout: Their labels.
+        groups: One value for each sample of `X`; samples of one group stay together.
+        seed: Of the splits.
+        ids: Names of the samples of `X` for messages.
+        skipped: What reading has left out already.
+        notes: What reading has to say; goes into `warnings`.
+
+    Raises:
+        InvalidDataError: The data cannot be used; the message says what to do.
+        AmbiguousModalityError: More than one modality reads `X`.
+        UnknownNameError: There is no such modality or metric.
+    """
+    _check_numbers(labels_per_class, seed)
+    checks = Checks(find_modality(X, modality))
+    data = checks.part(X, y, groups, ids)
+    held = _given_holdout(checks, X_holdout, y_holdout)
+    if held is not None:
+        checks.drop_leaks(data, held)
+    checks.check_classes(data, held, labels_per_class)
+    classes = sorted_classes(data.labels)
+    # By all labels: a few of each class would always look balanced.
+    chosen = choose_metric(metric, encode(data.labels, classes), classes)
+    if held is not None and labels_per_class is not None:
+        checks.keep_few(data, labels_per_class, seed)
+    y_codes, units, split = _lay_out(data, held, labels_per_class, seed)
+    warnings = [
+        *notes,
+        *checks.warnings,
+        *_split_warnings(split, y_codes, classes, labels_per_class),
+    ]
+    return Task(
+        modality=checks.modality,
+        samples=data.samples + (held.samples if held else []),
+        y=y_codes,
+        classes=classes,
+        groups=units,
+        fingerprints=data.fingerprints + (held.fingerprints if held else []),
+        metric=chosen,
+        split=split,
+        skipped=[*skipped, *checks.skipped],
+        warnings=warnings,
+        holdout_given=held is not None,
+    )
+
+
+def _check_numbers(labels_per_class: int | None, seed: int) -> None:
+    n = labels_per_class
+    if n is not None and not _is_count(n, least=2):
+        raise InvalidDataError(
+            f"labels_per_class is {n!r}. Expected a whole number of at least 2: one label of each "
+            "class to train and one to validate on."
+        )
+    if not _is_count(seed) or seed >= 2**32:
+        raise InvalidDataError(f"seed is {seed!r}. Expected a whole number from 0 to 2**32 - 1.")
+
+
+def _is_count(value: Any, least: int = 0) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and bool(value >= least)
+
+
+def _given_holdout(checks: Checks, X: Any, y: Any) -> Part | None:
+    if X is not None:
+        return checks.part(X, y, None, None, "X_holdout")
+    if y is not None:
+        raise InvalidDataError(
+            f"y_holdout has {len(y)} labels but X_holdout is None. Give both or neither."
+        )
+    return None
+
+
+def _lay_out(
+    data: Part, held: Part | None, per_class: int | None, seed: int
+) -> tuple[Array, Array, Split]:
+    """Return codes, units and split of all samples, those of a given holdout last."""
+    y, units, order = data.codes(), data.units(), data.canonical()
+    if held is None:
+        return y, units, _reorder(_split(y[order], units[order], per_class, seed), order)
+    folds = make_folds(y[order], units[order], seed)
+    split = _reorder(Split(folds, order[:0]), order)
+    y = np.concatenate([y, encode(held.labels, sorted_classes(data.labels))])
+    units = np.concatenate([units, join_units(held.fingerprints) + units.max() + 1])
+    return y, units, Split(split.folds, np.arange(len(data), len(y)))
+
+
+def _split(y: Array, units: Array, per_class: int | None, seed: int) -> Split:
+    """Split samples that are in canonical order."""
+    if per_class is None:
+        rest, holdout = make_holdout(y, units, seed)
+    else:
+        rest = few_per_class(y, units, per_class, seed)
+        holdout = np.setdiff1d(np.arange(len(y)), rest)
+    folds = make_folds(y[rest], units[rest], seed)
+    return Split(tuple(Fold(rest[f.train], rest[f.validation]) for f in folds), holdout)
+
+
+def _reorder(split: Split, order: Array) -> Split:
+    folds = tuple(Fold(np.sort(order[f.train]), np.sort(order[f.validation])) for f in split.folds)
+    return Split(folds, np.sort(order[split.holdout]))
+
+
+def _split_warnings(
+    split: Split, y: Array, classes: Sequence[Hashable], per_class: int | None
+) -> list[str]:
+    """Say what groups and duplicates kept the splits from doing."""
+    warnings = []
+    codes = range(len(classes))
+    lost = [c for c in codes if any(c not in y[fold.train] for fold in split.folds)]
+    if lost:
+        warnings.append(
+            f"Groups or duplicates keep {_listed(lost, classes)} out of the training part of a "
+            "fold, so its validation is pessimistic. Use smaller groups if you can."
+        )
+    absent = [c for c in codes if c not in y[split.holdout]]
+    if absent:
+        warnings.append(
+            f"The holdout has no sample of {_listed(absent, classes)}, so it says nothing about "
+            "such samples."
+        )
+    if per_class is not None:
+        kept = np.bincount(y[split.train_validation], minlength=len(classes))
+        short = Counter({classes[c]: int(n) for c, n in enumerate(kept) if n < per_class})
+        if short:
+            warnings.append(
+                f"Groups or duplicates leave fewer than labels_per_class={per_class} labels of "
+                f"{name_classes(short)}."
+            )
+    return warnings
+
+
+def _listed(codes: Sequence[int], classes: Sequence[Hashable]) -> str:
+    shown = ", ".join(repr(classes[c]) for c in codes[:5])
+    return shown + (f" and {len(codes) - 5} more" if len(codes) > 5 else "")

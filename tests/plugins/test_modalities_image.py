@@ -1,0 +1,254 @@
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from autotl.errors import InvalidDataError
+from autotl.registry import get_registry
+from autotl.testing import check_modality
+from autotl_modalities.image import as_samples
+
+RNG = np.random.default_rng(0)
+
+
+def noise(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def spec():
+    return get_registry().modalities.get("image")
+
+
+@pytest.mark.parametrize(
+    "X",
+    [noise(6, 12, 10), noise(6, 40, 30, 3), [Image.fromarray(noise(70, 50)) for _ in range(6)]],
+    ids=["grey", "colour", "pil"],
+)
+def test_image_modality_fulfils_its_contract(spec, X):
+    check_modality(spec, X)
+
+
+@pytest.mark.parametrize(
+    ("X", "mode", "size"),
+    [
+        (noise(3, 8, 10), "L", (10, 8)),
+        (noise(3, 8, 10, 1), "L", (10, 8)),
+        (noise(3, 8, 10, 3), "RGB", (10, 8)),
+        (noise(3, 3, 8, 10), "RGB", (10, 8)),
+        (noise(3, 1, 8, 10), "L", (10, 8)),
+        (noise(3, 8, 10, 4), "RGB", (10, 8)),
+        (torch.zeros((3, 3, 8, 10)), "RGB", (10, 8)),
+        ([noise(8, 10), noise(9, 9, 3)], "L", (10, 8)),
+    ],
+)
+def test_as_samples_reads_arrays(spec, X, mode, size):
+    assert spec.accepts(X)
+
+    samples = as_samples(X)
+
+    assert len(samples) == len(X)
+    assert (samples[0].mode, samples[0].size) == (mode, size)
+
+
+@pytest.mark.parametrize("full", [1.0, 16.0, 255.0])
+def test_as_samples_scales_by_range_class(full):
+    fractions = np.array([0.0, 0.25, 0.5, 1.0]).reshape(1, 2, 2)
+
+    (whole,) = as_samples(fractions * full)
+    (dim,) = as_samples(fractions[:, :, :1].repeat(2, axis=2)[:, :1].repeat(2, axis=1) * full)
+
+    assert np.asarray(whole).ravel().tolist() == [0, 64, 128, 255]
+    assert np.asarray(dim).max() == 0
+
+
+def test_as_samples_scales_new_digits_like_old_ones():
+    digits = RNG.integers(0, 17, (20, 8, 8)).astype(float)
+
+    together = as_samples(digits)
+    alone = as_samples(np.minimum(digits[:1], 9))
+
+    assert np.array_equal(np.minimum(np.asarray(together[0]), 143), np.asarray(alone[0]))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((2, 4, 5), np.nan), "NaN or infinite at 40 of 40 places"),
+        (np.full((2, 4, 5), 3000.0), "from 3000 to 3000"),
+        (np.full((2, 4, 5), -1.0), "X \\+ 1|from -1"),
+        (noise(2, 64), "Rows come later"),
+        (noise(32, 32, 3), "X\\[None\\]"),
+        (noise(2, 8, 8, 2), "no axis has 1, 3 or 4"),
+        (noise(2, 3, 8, 3), "either axis"),
+        (noise(2, 0, 8), "empty"),
+        ([noise(4, 4), 7], "X\\[1\\] is 7 \\(int\\)"),
+        (3, "X is 3"),
+    ],
+)
+def test_as_samples_refuses(X, message):
+    with pytest.raises(InvalidDataError, match=message):
+        as_samples(X)
+
+
+def test_as_samples_reads_every_pillow_mode(tmp_path):
+    grey, colour = Image.fromarray(noise(9, 7)), Image.fromarray(noise(9, 7, 3))
+    expected = {
+        "1": "L",
+        "L": "L",
+        "LA": "L",
+        "P": "RGB",
+        "RGB": "RGB",
+        "RGBA": "RGB",
+        "CMYK": "RGB",
+    }
+    for mode, target in expected.items():
+        image = (grey if target == "L" else colour).convert(mode)
+        path = tmp_path / f"{mode}.tif"
+        image.save(path)
+        for sample in as_samples([image, path, str(path)]):
+            assert (sample.mode, sample.size) == (target, (7, 9))
+
+
+def test_as_samples_flattens_alpha_on_white():
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+
+    assert as_samples([clear])[0].getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("high", "full"), [(255, 255), (4095, 4095), (65535, 65535)])
+def test_as_samples_reads_deep_images(tmp_path, high, full):
+    values = np.linspace(0, high, 64).reshape(8, 8).astype(np.uint16)
+    path = tmp_path / "deep.png"
+    Image.fromarray(values).save(path)
+
+    (sample,) = as_samples([path])
+
+    assert sample.mode == "L"
+    assert np.array_equal(np.asarray(sample), np.rint(values * (255.0 / full)).astype(np.uint8))
+
+
+def test_as_samples_turns_upright_and_shrinks(tmp_path):
+    photo = Image.new("RGB", (1600, 1200), "black")
+    photo.paste("white", (0, 0, 800, 1200))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+
+    (sample,) = as_samples([tmp_path / "photo.jpg"])
+
+    assert sample.size == (256, 341)
+    assert sample.getpixel((128, 20)) > (200, 200, 200)
+    assert sample.getpixel((128, 320)) < (50, 50, 50)
+
+
+def test_as_samples_marks_what_cannot_be_read(tmp_path, monkeypatch):
+    good = tmp_path / "good.png"
+    Image.fromarray(noise(30, 30)).save(good)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good.read_bytes()[:200])
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "folder.png").mkdir()
+    paths = [good, cut, tmp_path / "text.jpg", tmp_path / "folder.png", tmp_path / "no.png", None]
+
+    with Image.open(cut) as opened:
+        samples = as_samples([*paths, "x" * 5000, opened])
+
+    assert samples[0].size == (30, 30)
+    assert all(isinstance(s, InvalidDataError) for s in samples[1:])
+    assert "no file" in str(samples[3])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert "DecompressionBomb" in str(as_samples([good])[0])
+
+
+def test_accepts_only_existing_files_as_paths(spec, tmp_path):
+    path = tmp_path / "a.PNG"
+    Image.new("L", (4, 4)).save(path)
+    text = get_registry().modalities.get("text")
+
+    cases = {
+        (str(path),): (True, False),
+        (str(path), "a text"): (True, True),
+        ("missing.png", "other.jpg"): (True, True),
+        ("a text", "see photo.jpg"): (False, True),
+    }
+    for X, expected in cases.items():
+        assert (spec.accepts(list(X)), text.accepts(list(X))) == expected
+    assert spec.accepts(pd.Series([path]))
+    assert not spec.accepts(pd.DataFrame({"a": [1]}))
+    assert not spec.accepts([1, 2])
+    assert not spec.accepts(noise(4, 4))
+
+
+def test_pixels_of_small_images_are_the_pixels(spec):
+    digits = RNG.integers(0, 17, (5, 8, 8)).astype(float)
+    samples = spec.as_samples(digits)
+    pixels = spec.raw_features[0]
+
+    features = pixels.transform(samples, pixels.fit(samples))
+
+    assert features.dtype == np.float32
+    assert np.allclose(features, digits.reshape(5, 64) / 16, atol=0.002)
+
+
+def test_raw_features_decide_size_and_colour_in_fit(spec):
+    grey, colour = spec.as_samples(noise(4, 50, 40)), spec.as_samples(noise(4, 20, 90, 3))
+    pixels, hog = spec.raw_features
+
+    assert pixels.transform(colour, pixels.fit(grey)).shape == (4, 256)
+    assert pixels.transform(grey, pixels.fit(grey + colour)).shape == (4, 768)
+    assert hog.transform(colour, hog.fit(colour)).shape == (4, 324)
+    assert hog.transform(grey, hog.fit(spec.as_samples(noise(2, 90, 90)))).shape == (4, 1764)
+    assert hog.transform([], hog.fit(grey)).shape == (0, 324)
+    assert json.dumps(dict(hog.fit(grey).config))
+
+
+def test_augment_flips_only_when_strong(spec):
+    ramp = torch.linspace(0, 1, 32).expand(200, 1, 32, 32).contiguous()
+
+    def rising(strength):
+        out = spec.augment(ramp, torch.Generator().manual_seed(0), strength)
+        return (out[:, 0, :, 20:].mean((1, 2)) > out[:, 0, :, :12].mean((1, 2))).float().mean()
+
+    assert rising(0.5) == 1.0
+    assert 0.3 < rising(0.9) < 0.7
+
+
+def test_augment_leaves_other_batches_alone(spec):
+    tokens = {"input_ids": torch.zeros((2, 5), dtype=torch.long)}
+
+    assert spec.augment(tokens, torch.Generator(), 1.0) is tokens
+
+
+def test_two_thousand_images_read_in_seconds(tmp_path):
+    image = Image.fromarray(noise(120, 160, 3))
+    image.save(tmp_path / "0.jpg")
+    content = (tmp_path / "0.jpg").read_bytes()
+    paths = [tmp_path / f"{i}.jpg" for i in range(2000)]
+    for path in paths:
+        path.write_bytes(content)
+
+    start = time.perf_counter()
+    samples = as_samples(paths)
+
+    assert len(samples) == 2000
+    assert time.perf_counter() - start < 15
+
+
+def test_missing_file_among_paths_is_skipped_not_ambiguous(tmp_path):
+    paths = []
+    for i in range(4):
+        path = tmp_path / f"{i}.png"
+        Image.new("RGB", (8, 8), (40 * i, 0, 0)).save(path)
+        paths.append(str(path))
+    paths.append(str(tmp_path / "gone.png"))
+
+    assert not get_registry().modalities.get("text").accepts(paths)
+    samples = as_samples(paths)
+
+    assert isinstance(samples[-1], Exception)
+    assert sum(isinstance(s, Exception) for s in samples) == 1
