@@ -1,0 +1,6 @@
+"""Which backbones are at hand: listed ones, local weights, names that sources resolve."""
+
+from autotl.shelf.folder import SkippedBackbone, read_weights_folder
+from autotl.shelf.listing import Shelf, open_shelf
+
+__all__ = ["Shelf", "SkippedBackbone", "open_shelf", "read_weights_folder"]
