@@ -1,0 +1,1 @@
+"""What a search leaves: intervals, the fitted model, files and the report."""

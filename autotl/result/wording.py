@@ -1,0 +1,148 @@
+"""Numbers and sentences that the terminal and the report share, so that both say the same."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "clock",
+    "count",
+    "gap_sentence",
+    "gap_text",
+    "headline",
+    "interval_text",
+    "is_share",
+    "recipe",
+    "score_text",
+    "shipped_sentence",
+]
+
+_SHARES = {"accuracy", "balanced_accuracy"}
+_HEADLINES = {
+    "positive": "Transfer helps",
+    "negative": "Transfer hurts",
+    "inconclusive": "Inconclusive: transfer may or may not help",
+}
+
+
+def is_share(metric: str) -> bool:
+    """Tell whether scores of this metric read naturally as percentages."""
+    return metric in _SHARES
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def score_text(value: Any, metric: str) -> str:
+    """Write a score as "93.4 %", or with four digits for metrics that are no share."""
+    number = _finite(value)
+    if number is None:
+        return "-"
+    return f"{100 * number:.1f} %" if is_share(metric) else f"{number:.4f}"
+
+
+def gap_text(value: Any, metric: str) -> str:
+    """Write a difference of scores with its sign: in points for shares, else as it is."""
+    number = _finite(value)
+    if number is None:
+        return "-"
+    text = f"{100 * number:+.1f}" if is_share(metric) else f"{number:+.4f}"
+    # A rounded zero has no direction.
+    return text if float(text) else text.lstrip("+-")
+
+
+def interval_text(low: Any, high: Any, metric: str) -> str:
+    """Write an interval of differences as "+2.9 to +6.5"; empty when an end is missing."""
+    if _finite(low) is None or _finite(high) is None:
+        return ""
+    return f"{gap_text(low, metric)} to {gap_text(high, metric)}"
+
+
+def clock(seconds: Any) -> str:
+    """Write a duration: "0.4 s", "90 s", "10 min", "2 min 30 s" or "1 h 05 min"."""
+    number = _finite(seconds)
+    if number is None:
+        return "-"
+    if number < 9.95:
+        return f"{number:.1f} s"
+    whole = round(number)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 3600:
+        rest = f" {whole % 60:02d} s" if whole % 60 else ""
+        return f"{whole // 60} min{rest}"
+    rest = f" {whole % 3600 // 60:02d} min" if whole % 3600 >= 60 else ""
+    return f"{whole // 3600} h{rest}"
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """Write "1 trial" or "1,697 samples"."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Say the verdict in a few words."""
+    if not result.get("best"):
+        return "No transfer was tried to the end"
+    verdict = str(result.get("verdict"))
+    return _HEADLINES.get(verdict, verdict)
+
+
+def gap_sentence(result: Mapping[str, Any]) -> str:
+    """Say in one sentence how far the best model is from the floor, and how sure that is."""
+    gap, metric = result.get("gap"), str(result.get("metric", ""))
+    if not gap or _finite(gap.get("value")) is None:
+        return "There is no gap to the floor to report."
+    unit = " points" if is_share(metric) else ""
+    value = float(gap["value"])
+    side = "above" if value >= 0 else "below"
+    size = gap_text(abs(value), metric).lstrip("+")
+    words = metric.replace("_", " ")
+    text = f"On the holdout the best model is {size}{unit} of {words} {side} the floor"
+    interval = interval_text(gap.get("low"), gap.get("high"), metric)
+    if not interval:
+        return f"{text}."
+    confidence = 100 * (_finite(gap.get("confidence")) or 0.95)
+    return f"{text}; the {confidence:g} % interval runs from {interval}."
+
+
+def recipe(row: Mapping[str, Any]) -> str:
+    """Name a trial: backbone, adaptation and how much is frozen."""
+    text = f"{row.get('backbone', '?')} + {row.get('adaptation', '?')}"
+    depth, fraction = row.get("freeze_depth"), _finite(row.get("freeze_fraction"))
+    if fraction is not None and fraction >= 1:
+        return f"{text}, all frozen"
+    if depth is not None and fraction is not None:
+        return (
+            f"{text}, {depth} groups frozen ({100 * fraction:.0f} %)"
+            if depth
+            else (f"{text}, nothing frozen")
+        )
+    return text
+
+
+def shipped_sentence(result: Mapping[str, Any]) -> str:
+    """Say which model was shipped and why."""
+    metric = str(result.get("metric", ""))
+    floor = result.get("floor") or {}
+    best = result.get("best")
+    floor_name = floor.get("name", "the floor")
+    floor_score = score_text(floor.get("validation"), metric)
+    if not best:
+        return f"The floor, {floor_name}, was shipped, because no trial finished."
+    best_score = score_text(best.get("validation"), metric)
+    if result.get("shipped") == "floor":
+        return (
+            f"The floor, {floor_name}, was shipped: on validation it scores {floor_score}, and "
+            f"the best transfer, {recipe(best)}, does not beat it with {best_score}."
+        )
+    return (
+        f"{recipe(best)} was shipped: on validation it scores {best_score}, and the floor, "
+        f"{floor_name}, {floor_score}. Models are chosen on validation only; the holdout is "
+        "touched once, at the end."
+    )

@@ -1,0 +1,91 @@
+"""Candidates and what became of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from autotl.specs import AdaptationSpec, SavedState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A backbone, how to adapt it, and with which parameters.
+
+    Args:
+        backbone: Name of the backbone.
+        adaptation: Name of the method.
+        params: A value for each name in the method's space.
+    """
+
+    backbone: str
+    adaptation: str
+    params: Mapping[str, Any]
+
+    def freeze_fraction(self, spec: AdaptationSpec) -> float:
+        """Return the share of the layer groups that stays frozen under the candidate's method."""
+        if not spec.trains_backbone:
+            return 1.0
+        return float(self.params.get("freeze_fraction", 0.0))
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what makes two candidates the same."""
+        return (self.backbone, self.adaptation, *sorted(self.params.items()))
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What one trial has shown.
+
+    Args:
+        trial: Number of the trial in the study.
+        candidate: What was tried.
+        state: "complete", "pruned" or "failed".
+        reason: Why it stopped, in words.
+        value: Validation metric at the best step; None when nothing was measured.
+        log_loss: Validation log-loss at the best step, nats; breaks ties.
+        steps: Resource spent up to the best step.
+        planned_steps: Resource that its schedule was laid out for.
+        tuned: Whether the backbone was trained.
+        freeze_depth: Leading layer groups that stayed frozen.
+        freeze_fraction: The same as a share.
+        seconds: Wall-clock time.
+        embed_seconds: The part of it spent on embedding samples for the first time.
+        proba: Validation probabilities at the best step, rows in the order of the folds'
+            validation rows.
+        saved: The first fold's predictor at the best step.
+        finished_at: Seconds since the start of the search.
+        history: Validation metric after each step.
+    """
+
+    trial: int
+    candidate: Candidate
+    state: str
+    reason: str = ""
+    value: float | None = None
+    log_loss: float = float("inf")
+    steps: int = 0
+    planned_steps: int = 0
+    tuned: bool = False
+    freeze_depth: int = 0
+    freeze_fraction: float = 1.0
+    seconds: float = 0.0
+    embed_seconds: float = 0.0
+    proba: np.ndarray | None = None
+    saved: SavedState | None = None
+    finished_at: float = 0.0
+    history: list[float] = field(default_factory=list)
+
+    @property
+    def ran(self) -> bool:
+        """Whether any work was done, as opposed to a repeat or a plan that did not fit."""
+        return self.state == "failed" or bool(self.history)
+
+    def beats(self, other: "Outcome | None") -> bool:
+        """Say whether this one is better on validation, log-loss breaking ties."""
+        if self.value is None or self.state == "failed":
+            return False
+        if other is None or other.value is None:
+            return True
+        return (self.value, -self.log_loss) > (other.value, -other.log_loss)

@@ -1,0 +1,308 @@
+"""The floor: the best model without transfer, chosen by cross-validation inside train."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autotl.adapt.raw import LOGISTIC, MAJORITY, NEIGHBOURS, RBF, Classifier, RawModel
+from autotl.data import Task
+from autotl.search.budget import Budget, OutOfTime
+from autotl.search.progress import Progress
+from autotl.specs import RawFeatureSpec, SavedState
+
+FLOOR_SHARE = 0.1  # of the budget
+_INNER_FOLDS = 3
+_NO_TIME = "it does not fit into a tenth of the budget"
+
+
+@dataclass(kw_only=True)
+class Baseline:
+    """One raw-feature model and what it reached.
+
+    Args:
+        feature: The raw feature; None for the majority class.
+        classifier: The classifier on it.
+        state: "complete", "skipped" or "failed".
+        reason: Why it was skipped or failed.
+        setting: The classifier's setting that cross-validation chose.
+        choice: Cross-validated metric inside train, what the floor is chosen by.
+        validation: Metric on the validation rows.
+        holdout: Metric on the holdout, filled in at the very end.
+        proba: Validation probabilities, rows in the order of the folds' validation rows.
+        seconds: Time it took.
+        fit_seconds: Time of one fit, to plan the final one.
+    """
+
+    feature: RawFeatureSpec | None
+    classifier: Classifier
+    state: str = "complete"
+    reason: str = ""
+    setting: float = 0.0
+    choice: float = float("-inf")
+    validation: float | None = None
+    holdout: float | None = None
+    proba: np.ndarray | None = None
+    seconds: float = 0.0
+    fit_seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Return "feature + classifier", or "majority"."""
+        prefix = f"{self.feature.name} + " if self.feature else ""
+        return prefix + self.classifier.name
+
+    def row(self) -> dict[str, Any]:
+        """Return the entry of `floors` in `result.json`."""
+        keys = ("name", "validation", "holdout", "seconds", "state", "reason")
+        return {k: getattr(self, k) for k in keys}
+
+
+def class_weights(task: Task) -> np.ndarray | None:
+    """Weigh classes inversely to their share when the metric is balanced accuracy."""
+    if task.metric.kind != "balanced_accuracy":
+        return None
+    counts = np.bincount(task.y[task.split.train_validation], minlength=len(task.classes))
+    weights: np.ndarray = counts.sum() / (len(counts) * counts.clip(1))
+    return weights
+
+
+class FloorMeasurement:
+    """Measure the baselines of a task, cheapest first, within a share of the budget.
+
+    Args:
+        task: The task.
+        budget: The clock.
+        progress: Where to say what is happening.
+    """
+
+    def __init__(self, task: Task, budget: Budget, progress: Progress) -> None:
+        self.task, self.budget, self.progress = task, budget, progress
+        self.n_classes = len(task.classes)
+        self.weights = class_weights(task)
+        self.interrupted = False
+        self._matrices: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._final: dict[str, tuple[SavedState | None, Any, Any]] = {}
+        self._extract_seconds: dict[str, float] = {}
+
+    def run(self) -> list[Baseline]:
+        """Return all baselines, the chosen floor first, those skipped last."""
+        baselines = self._list()
+        self._warm_up()
+        limit = self.budget.elapsed() + FLOOR_SHARE * self.budget.seconds
+        for i, baseline in enumerate(baselines):
+            try:
+                self.progress.advance(baseline.name, i, len(baselines))
+                self._measure_within(baseline, baselines[1:i], limit)
+            except KeyboardInterrupt:
+                self.interrupted = True
+                if baseline.feature is None:
+                    self._measure(baseline, float("inf"))
+            if self.interrupted and baseline.proba is None:
+                baseline.state, baseline.reason = "skipped", "interrupted"
+        self._matrices.clear()
+        order = {"complete": 0, "skipped": 1, "failed": 2}
+        return sorted(baselines, key=lambda b: (order[b.state], -b.choice))
+
+    def _warm_up(self) -> None:
+        """Load scikit-learn now, so that no baseline pays for it."""
+        import sklearn.linear_model
+        import sklearn.model_selection  # noqa: F401  # loaded, not used
+
+        codes = np.arange(self.n_classes)
+        self.task.metric(codes, np.eye(self.n_classes))
+
+    def _measure_within(self, baseline: Baseline, done: list[Baseline], limit: float) -> None:
+        """Measure a baseline unless it would outlast its share of the budget.
+
+        The majority class costs nothing and is always measured; so is, within three shares, the
+        cheapest feature with logistic regression: a floor of the majority class alone says little.
+        """
+        if self.interrupted and baseline.feature is not None:
+            return
+        if baseline.feature is None:
+            limit = float("inf")
+        elif baseline.classifier is LOGISTIC and not any(b.classifier is LOGISTIC for b in done):
+            limit += 2 * FLOOR_SHARE * self.budget.seconds
+        elif self.budget.elapsed() + self._expected_seconds(baseline, done) > limit:
+            baseline.state, baseline.reason = "skipped", _NO_TIME
+            return
+        self._measure(baseline, limit)
+
+    def _expected_seconds(self, baseline: Baseline, done: list[Baseline]) -> float:
+        """Guess from the same classifier on another feature, else from the slowest so far."""
+        same = [b.seconds for b in done if b.classifier is baseline.classifier]
+        return max(same or [b.seconds for b in done], default=0.0)
+
+    def _list(self) -> list[Baseline]:
+        features = sorted(self.task.modality.raw_features, key=lambda f: f.cost)
+        rest = [
+            Baseline(feature=f, classifier=c)
+            for c in (NEIGHBOURS, LOGISTIC, RBF)
+            for f in features
+        ]
+        return [Baseline(feature=None, classifier=MAJORITY), *rest]
+
+    def _measure(self, baseline: Baseline, limit: float) -> None:
+        started = time.perf_counter()
+        try:
+            self._check_size(baseline)
+            if baseline.state == "complete":
+                with self.budget.stage(limit):
+                    if baseline.feature is not None:
+                        self._choose_setting(baseline)
+                    self._validate(baseline)
+                # One fit on everything takes no longer than the whole path on one part.
+                n_parts = max(_INNER_FOLDS, len(self.task.split.folds))
+                baseline.fit_seconds = (time.perf_counter() - started) / n_parts
+        except OutOfTime:
+            baseline.state, baseline.reason = "skipped", _NO_TIME
+        except Exception as error:  # noqa: BLE001  # raw features are plugin code
+            baseline.state, baseline.reason = "failed", f"{type(error).__name__}: {error}"
+        baseline.seconds = time.perf_counter() - started
+
+    def _check_size(self, baseline: Baseline) -> None:
+        limit = baseline.classifier.max_samples
+        n = len(self.task.split.train_validation)
+        if limit is not None and n > limit:
+            baseline.state = "skipped"
+            baseline.reason = f"{n} training samples; too slow beyond {limit}"
+        elif baseline.classifier in (NEIGHBOURS, RBF) and self._sparse(baseline.feature):
+            baseline.state, baseline.reason = "skipped", "needs dense features"
+
+    def _matrix(self, feature: RawFeatureSpec | None, fold: int) -> tuple[Any, Any]:
+        """Return the feature's matrices of a fold's train and validation rows."""
+        rows = self.task.split.folds[fold]
+        if feature is None:
+            return np.zeros((len(rows.train), 0)), np.zeros((len(rows.validation), 0))
+        key = (feature.name, fold)
+        if key not in self._matrices:
+            started = time.perf_counter()
+            train = [self.task.samples[i] for i in rows.train]
+            state = feature.fit(train)
+            validation = [self.task.samples[i] for i in rows.validation]
+            self._matrices[key] = (
+                feature.transform(train, state),
+                feature.transform(validation, state),
+            )
+            seconds = time.perf_counter() - started
+            self._extract_seconds[feature.name] = seconds / (len(train) + len(validation))
+        return self._matrices[key]
+
+    def _sparse(self, feature: RawFeatureSpec | None) -> bool:
+        return hasattr(self._matrix(feature, 0)[0], "toarray")
+
+    def _choose_setting(self, baseline: Baseline) -> None:
+        """Pick the setting by cross-validation: the task's folds, or folds inside train."""
+        parts = self._choice_parts(baseline.feature)
+        truth = np.concatenate([y_out for _, _, _, y_out in parts])
+        classifier = baseline.classifier
+        fits = [
+            iter(classifier.fit(X, y, self.n_classes, classifier.settings, self.weights))
+            for X, y, _, _ in parts
+        ]
+        best: np.ndarray | None = None
+        for setting in classifier.settings:
+            self.budget.check()
+            proba = np.concatenate(
+                [
+                    classifier.predict(X_out, next(fit))
+                    for fit, (_, _, X_out, _) in zip(fits, parts, strict=True)
+                ]
+            )
+            score = float(self.task.metric(truth, proba))
+            if score < baseline.choice:
+                break  # past the best of the path; what follows is slower and worse
+            if score > baseline.choice:
+                baseline.setting, baseline.choice, best = setting, score, proba
+        if len(self.task.split.folds) > 1:  # the choice was made on the validation rows
+            baseline.proba, baseline.validation = best, baseline.choice
+
+    def _choice_parts(
+        self, feature: RawFeatureSpec | None
+    ) -> list[tuple[Any, np.ndarray, Any, np.ndarray]]:
+        folds = self.task.split.folds
+        if len(folds) > 1:
+            parts = []
+            for i, fold in enumerate(folds):
+                X, X_out = self._matrix(feature, i)
+                parts.append((X, self.task.y[fold.train], X_out, self.task.y[fold.validation]))
+            return parts
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        X, rows = self._matrix(feature, 0)[0], folds[0].train
+        y, groups = self.task.y[rows], self.task.groups[rows]
+        n_splits = min(_INNER_FOLDS, len(np.unique(groups)))
+        if n_splits < 2:  # one group: nothing but its samples to divide
+            groups, n_splits = np.arange(len(rows)), _INNER_FOLDS
+        inner = StratifiedGroupKFold(n_splits=n_splits)
+        with warnings.catch_warnings():
+            # A class with fewer samples than folds is missing from some: that is all right here.
+            warnings.simplefilter("ignore", UserWarning)
+            return [(X[a], y[a], X[b], y[b]) for a, b in inner.split(np.zeros(len(y)), y, groups)]
+
+    def _validate(self, baseline: Baseline) -> None:
+        if baseline.proba is not None:
+            return
+        parts = []
+        for i, fold in enumerate(self.task.split.folds):
+            X, X_out = self._matrix(baseline.feature, i)
+            fits = baseline.classifier.fit(
+                X, self.task.y[fold.train], self.n_classes, (baseline.setting,), self.weights
+            )
+            parts.append(baseline.classifier.predict(X_out, next(iter(fits))))
+        baseline.proba = np.concatenate(parts)
+        baseline.validation = float(self.task.metric(validation_labels(self.task), baseline.proba))
+
+    def final(self, baseline: Baseline) -> RawModel:
+        """Fit a baseline with its chosen setting on train and validation together."""
+        state, matrix, _ = self._final_matrices(baseline.feature)
+        y = self.task.y[self.task.split.train_validation]
+        fits = baseline.classifier.fit(
+            matrix, y, self.n_classes, (baseline.setting,), self.weights
+        )
+        return RawModel(baseline.feature, state, baseline.classifier, next(iter(fits)))
+
+    def holdout_proba(self, baseline: Baseline, model: RawModel) -> np.ndarray:
+        """Return a final model's probabilities of the holdout."""
+        return model.classifier.predict(self._final_matrices(baseline.feature)[2], model.arrays)
+
+    def _final_matrices(
+        self, feature: RawFeatureSpec | None
+    ) -> tuple[SavedState | None, Any, Any]:
+        """Return a feature's state and its matrices of train and validation, and of holdout."""
+        split = self.task.split
+        if feature is None:
+            n_rows, n_holdout = len(split.train_validation), len(split.holdout)
+            return None, np.zeros((n_rows, 0)), np.zeros((n_holdout, 0))
+        if feature.name not in self._final:
+            samples = [self.task.samples[i] for i in split.train_validation]
+            holdout = [self.task.samples[i] for i in split.holdout]
+            state = feature.fit(samples)
+            self._final[feature.name] = (
+                state,
+                feature.transform(samples, state),
+                feature.transform(holdout, state),
+            )
+        return self._final[feature.name]
+
+    def final_seconds(self, baseline: Baseline) -> float:
+        """Return about how long `final` and `holdout_proba` will take."""
+        feature = baseline.feature
+        if feature is None or feature.name in self._final:
+            return baseline.fit_seconds
+        n_samples = len(self.task.split.train_validation) + len(self.task.split.holdout)
+        return baseline.fit_seconds + self._extract_seconds.get(feature.name, 0.0) * n_samples
+
+
+def validation_rows(task: Task) -> np.ndarray:
+    """Return the validation rows of all folds, in the order that probabilities are kept."""
+    return np.concatenate([f.validation for f in task.split.folds])
+
+
+def validation_labels(task: Task) -> np.ndarray:
+    """Return the class codes of `validation_rows`."""
+    labels: np.ndarray = task.y[validation_rows(task)]
+    return labels

@@ -1,0 +1,29 @@
+"""Keep Ctrl-C from losing a result that is about to be written."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def deferred(on_first: Callable[[], None]) -> Iterator[None]:
+    """Call `on_first` at the first Ctrl-C inside and go on; a second one interrupts.
+
+    Signals reach the main thread only; elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        on_first()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,104 @@
+"""The joint search space of backbones, adaptation methods and their parameters."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autotl.search.candidate import Candidate
+from autotl.specs import AdaptationSpec, Choice, Range
+
+if TYPE_CHECKING:
+    import optuna
+
+# These mean the same in every method; all other parameters carry their method's name.
+SHARED = frozenset({"freeze_fraction", "lr", "weight_decay", "epochs"})
+
+
+class SearchSpace:
+    """Conditional space: backbone x adaptation x the adaptation's own space.
+
+    Args:
+        backbones: Names of the usable backbones.
+        adaptations: The methods admitted.
+    """
+
+    def __init__(self, backbones: Sequence[str], adaptations: Sequence[AdaptationSpec]) -> None:
+        self.backbones = list(backbones)
+        self.adaptations = {a.name: a for a in adaptations}
+        self._shared = {name for name in SHARED if self._alike(name)}
+
+    def _alike(self, name: str) -> bool:
+        """Say whether a shared parameter is the same kind of dimension in every method."""
+        dimensions = [a.space[name] for a in self.adaptations.values() if name in a.space]
+        kinds = {
+            (type(d), getattr(d, "log", None), getattr(d, "integer", None)) for d in dimensions
+        }
+        return len(kinds) == 1 and not isinstance(dimensions[0], Choice)
+
+    def _key(self, adaptation: str, name: str) -> str:
+        return name if name in self._shared else f"{adaptation}.{name}"
+
+    def default(self, backbone: str, adaptation: str, **changes: Any) -> Candidate:
+        """Return a method's defaults on a backbone, with some values changed."""
+        params = {**self.adaptations[adaptation].defaults, **changes}
+        return Candidate(backbone=backbone, adaptation=adaptation, params=params)
+
+    def discrete(self, adaptation: str) -> bool:
+        """Say whether a method's space has choices only, so that it can be used up."""
+        return all(isinstance(d, Choice) for d in self.adaptations[adaptation].space.values())
+
+    def grid(self, backbone: str, adaptation: str) -> list[Candidate]:
+        """Return all combinations of a method's choices, its ranges at their defaults."""
+        spec = self.adaptations[adaptation]
+        choices = {k: d.options for k, d in spec.space.items() if isinstance(d, Choice)}
+        return [
+            self.default(backbone, adaptation, **dict(zip(choices, values, strict=True)))
+            for values in itertools.product(*choices.values())
+        ]
+
+    def deepest(self, backbone: str, adaptation: str) -> Candidate:
+        """Return a method's cheapest candidate: as much frozen and as few epochs as it allows."""
+        space = self.adaptations[adaptation].space
+        changes: dict[str, Any] = {}
+        if isinstance(fraction := space.get("freeze_fraction"), Range):
+            changes["freeze_fraction"] = fraction.high
+        if isinstance(epochs := space.get("epochs"), Range):
+            changes["epochs"] = int(epochs.low)
+        return self.default(backbone, adaptation, **changes)
+
+    def to_optuna(self, candidate: Candidate) -> dict[str, Any]:
+        """Return a candidate as the parameters that Optuna stores."""
+        named = {self._key(candidate.adaptation, k): v for k, v in candidate.params.items()}
+        return {"backbone": candidate.backbone, "adaptation": candidate.adaptation, **named}
+
+    def suggest(self, trial: "optuna.trial.Trial") -> Candidate:
+        """Let a trial choose a candidate."""
+        backbone = trial.suggest_categorical("backbone", self.backbones)
+        adaptation = trial.suggest_categorical("adaptation", list(self.adaptations))
+        params: dict[str, Any] = {}
+        for name, dimension in self.adaptations[adaptation].space.items():
+            key = self._key(adaptation, name)
+            if isinstance(dimension, Choice):
+                params[name] = trial.suggest_categorical(key, list(dimension.options))
+            elif dimension.integer:
+                params[name] = trial.suggest_int(
+                    key, int(dimension.low), int(dimension.high), log=dimension.log
+                )
+            else:
+                params[name] = trial.suggest_float(
+                    key, dimension.low, dimension.high, log=dimension.log
+                )
+        return Candidate(backbone=backbone, adaptation=adaptation, params=params)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the space; a stored study belongs to one fingerprint."""
+        described = {
+            "backbones": sorted(self.backbones),
+            "adaptations": {
+                name: {k: repr(v) for k, v in sorted(spec.space.items())}
+                for name, spec in sorted(self.adaptations.items())
+            },
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]

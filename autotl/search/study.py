@@ -1,0 +1,372 @@
+"""The Optuna study: what is tried, in which order, and when a trial stops."""
+
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autotl.data import Task
+from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
+from autotl.search.budget import Budget, OutOfTime
+from autotl.search.candidate import Candidate, Outcome
+from autotl.search.evaluate import Evaluation
+from autotl.search.floor import class_weights, validation_rows
+from autotl.search.planning import CostModel
+from autotl.search.screening import Screened
+from autotl.search.space import SearchSpace
+from autotl.specs import AdaptationSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+PROBE_SHARE = 0.6  # of the budget, spent at most until the last first probe has started
+TRIAL_SHARE = 0.5  # of the time left, at most, for one tuned trial
+ONE_STANDARD_ERROR = 0.683  # two-sided level of an interval of one standard error
+_LEAST_EPOCHS = 4
+_MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
+_TUNED_BACKBONES = 3
+
+
+class Study:
+    """Try candidates until the budget, the trials or the space end.
+
+    Args:
+        task: The task.
+        screened: Usable backbones, most promising first.
+        adaptations: Admitted methods.
+        budget: The clock.
+        seed: Of sampler and trials.
+        reserve: Returns the seconds to keep for finishing, given the best outcome so far.
+        on_outcome: Called after each trial.
+        journal: File of the study's journal; None keeps it in memory.
+    """
+
+    def __init__(  # noqa: PLR0913  # what the engine hands over
+        self,
+        task: Task,
+        screened: Sequence[Screened],
+        adaptations: Sequence[AdaptationSpec],
+        *,
+        budget: Budget,
+        seed: int,
+        reserve: Callable[[Outcome | None], float],
+        on_outcome: Callable[[Outcome], None],
+        journal: Path | None = None,
+    ) -> None:
+        self.task, self.budget, self.seed = task, budget, seed
+        self.screened = {s.name: s for s in screened}
+        self.space = SearchSpace([s.name for s in screened], adaptations)
+        self.reserve, self.on_outcome = reserve, on_outcome
+        self.costs = CostModel()
+        for s in screened:
+            if s.session.seconds_per_sample is not None:
+                self.costs.forward[s.name] = s.session.seconds_per_sample
+        self.outcomes: list[Outcome] = []
+        self._best: dict[bool, Outcome] = {}
+        self.best: Outcome | None = None
+        self.stopped_by = "budget"
+        self._weights = class_weights(task)
+        self._seen: dict[tuple[Any, ...], int] = {}
+        self._rng = np.random.default_rng(seed)
+        folds = task.split.folds
+        self._fold_sizes = (
+            sum(len(f.train) for f in folds),
+            sum(len(f.validation) for f in folds),
+        )
+        self._study = _create_study(self.space, seed, journal)
+
+    def run(self) -> None:
+        """Run the default probes, then the tuned methods' defaults, then what the sampler says."""
+        queue = deque(self._first_probes())
+        portfolio_queued, wasted = False, 0
+        try:
+            while not self._exhausted():
+                if not queue and not portfolio_queued:
+                    queue.extend(self._portfolio())
+                    portfolio_queued = True
+                if not queue:
+                    # The sampler knows neither cost nor repeats: after a proposal that could
+                    # not be run, the next one starts from a pair that can.
+                    open_pairs = self._open_pairs()
+                    if not open_pairs or wasted > _MOST_WASTED:
+                        self.stopped_by = "space"
+                        return
+                    if wasted:
+                        self._enqueue_pair(open_pairs)
+                outcome = self._trial(queue.popleft() if queue else None)
+                wasted = 0 if outcome.ran else wasted + 1
+        except KeyboardInterrupt:
+            self.stopped_by = "interrupt"
+
+    def _open_pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of backbone and method that still fit the time and are not used up."""
+        left = self.budget.left() - self.reserve(self.best)
+        pairs = []
+        for backbone in self.space.backbones:
+            for spec in self.space.adaptations.values():
+                if not self._unseen(backbone, spec):
+                    continue
+                deepest = self.space.deepest(backbone, spec.name)
+                if self._steps_that_fit(spec, deepest, left) > 0:
+                    pairs.append((backbone, spec.name))
+        return pairs
+
+    def _unseen(self, backbone: str, spec: AdaptationSpec) -> list[Candidate]:
+        """Return what is left of a method's choices; ranges never run out."""
+        grid = self.space.grid(backbone, spec.name)
+        return [c for c in grid if not self.space.discrete(spec.name) or c.key() not in self._seen]
+
+    def _enqueue_pair(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Fix the next trial's pair, better backbones more often; the sampler does the rest."""
+        best: dict[str, float] = {}
+        for outcome in self.outcomes:
+            name, value = outcome.candidate.backbone, outcome.value
+            if value is not None:
+                best[name] = max(value, best.get(name, value))
+        ranked = sorted(pairs, key=lambda pair: -best.get(pair[0], float("-inf")))
+        weights = 0.8 ** np.arange(len(ranked))
+        backbone, adaptation = ranked[self._rng.choice(len(ranked), p=weights / weights.sum())]
+        if self.space.discrete(adaptation):
+            candidate = self._unseen(backbone, self.space.adaptations[adaptation])[0]
+            self._study.enqueue_trial(self.space.to_optuna(candidate))
+        else:
+            self._study.enqueue_trial({"backbone": backbone, "adaptation": adaptation})
+
+    def _exhausted(self) -> bool:
+        if self.budget.timed:
+            return self.budget.left() <= self.reserve(self.best)
+        if sum(outcome.ran for outcome in self.outcomes) >= (self.budget.trials or 0):
+            self.stopped_by = "trials"
+            return True
+        return False
+
+    def _first_probes(self) -> list[Candidate]:
+        """Return every method that leaves the backbone alone, on every backbone."""
+        cheap = [a.name for a in self.space.adaptations.values() if not a.trains_backbone]
+        return [self.space.default(b, a) for b in self.space.backbones for a in cheap]
+
+    def _portfolio(self) -> list[Candidate]:
+        """Return the tuned methods' defaults on the best backbones, and variants of the probe."""
+        ranked: list[str] = []
+        for outcome in sorted(self.outcomes, key=_by_value):
+            if outcome.value is not None and outcome.candidate.backbone not in ranked:
+                ranked.append(outcome.candidate.backbone)
+        ranked = ranked or self.space.backbones
+        variants = [
+            candidate
+            for b in ranked[:_TUNED_BACKBONES]
+            for spec in self.space.adaptations.values()
+            if not spec.trains_backbone
+            for candidate in self._unseen(b, spec)
+        ]
+        left = self.budget.left() - self.reserve(self.best)
+        tuned = [
+            candidate
+            for b in ranked
+            for spec in self.space.adaptations.values()
+            if spec.trains_backbone
+            and self._steps_that_fit(spec, candidate := self.space.default(b, spec.name), left)
+        ]
+        n_methods = sum(spec.trains_backbone for spec in self.space.adaptations.values())
+        return variants + tuned[: _TUNED_BACKBONES * n_methods]
+
+    def _trial(self, queued: Candidate | None) -> Outcome:
+        if queued is not None:
+            self._study.enqueue_trial(self.space.to_optuna(queued))
+        trial = self._study.ask()
+        candidate = self.space.suggest(trial)
+        outcome = Outcome(trial=trial.number, candidate=candidate, state="complete")
+        try:
+            self._run_trial(trial, outcome)
+        except KeyboardInterrupt:
+            outcome.state = "complete" if outcome.value is not None else "failed"
+            outcome.reason = "interrupted"
+            raise
+        except Exception as error:  # noqa: BLE001  # methods and backbones are plugin code
+            outcome.state, outcome.value = "failed", None
+            outcome.reason = f"{type(error).__name__}: {error}"
+            trial.set_user_attr("traceback", traceback.format_exc())
+        finally:
+            self._close(trial, outcome)
+        return outcome
+
+    def _run_trial(self, trial: "optuna.trial.Trial", outcome: Outcome) -> None:
+        candidate = outcome.candidate
+        known = self._seen.setdefault(candidate.key(), outcome.trial)
+        if known != outcome.trial:
+            outcome.state, outcome.reason = "pruned", f"the same as trial {known}"
+            return
+        spec = self.space.adaptations[candidate.adaptation]
+        n_steps = self._plan(spec, candidate, outcome)
+        if n_steps == 0:
+            outcome.state = "pruned"
+            return
+        session = self.screened[candidate.backbone].session
+        evaluation = Evaluation(
+            outcome, spec, session, self.task, self._weights, self.seed * 10_007 + trial.number
+        )
+        # A probe may use what the screening left; a tuned trial stops when finishing must start.
+        until = self.budget.seconds - self.reserve(self.best)
+        try:
+            with self.budget.stage(until):
+                evaluation.run(n_steps, self._reporter(trial, spec, candidate, n_steps))
+        except OutOfTime:
+            outcome.state, outcome.reason = "pruned", "the budget ended"
+        finally:
+            session.release()
+        if not spec.trains_backbone:
+            solving = outcome.seconds - outcome.embed_seconds
+            self.costs.probe_seconds[candidate.backbone] = solving
+
+    def _plan(self, spec: AdaptationSpec, candidate: Candidate, outcome: Outcome) -> int:
+        """Return how many steps to plan; 0 with a reason when it does not fit."""
+        wanted = spec.max_steps(candidate.params)
+        if not self.budget.timed:
+            return wanted
+        left = self.budget.left() - self.reserve(self.best)
+        if not spec.trains_backbone:
+            session = self.screened[candidate.backbone].session
+            missing = session.missing(self.task.split.train_validation)
+            # A first model must also get through the holdout; later ones are held to the reserve.
+            unseen = session.missing(self.task.split.holdout) if self.best is None else 0
+            need = self.costs.probe(candidate.backbone, missing + unseen)
+            late = self.budget.elapsed() > PROBE_SHARE * self.budget.seconds
+            if need > left or (missing and late and self.best is not None):
+                outcome.reason = (
+                    f"not reached in time; about {need:.0f} s to embed and solve"
+                    + self._screened_words(candidate.backbone)
+                )
+                return 0
+            return wanted
+        n_steps = self._steps_that_fit(spec, candidate, left)
+        if n_steps == 0:
+            epoch = self.costs.epoch(candidate, *self._fold_sizes)
+            outcome.reason = f"does not fit: about {epoch:.1f} s an epoch, {left:.0f} s left"
+        return n_steps
+
+    def _steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
+        """Return how many steps to lay the schedule out for; 0 when it is not worth starting."""
+        wanted = spec.max_steps(candidate.params)
+        if not self.budget.timed:
+            return wanted
+        if not spec.trains_backbone:
+            session = self.screened[candidate.backbone].session
+            missing = session.missing(self.task.split.train_validation)
+            return wanted if self.costs.probe(candidate.backbone, missing) <= left else 0
+        epoch = self.costs.epoch(candidate, *self._fold_sizes)
+        # Refitting on train and validation costs about one more run of a single fold.
+        share = 1 + len(self.task.split.train_validation) / self._fold_sizes[0]
+        n_steps = self.costs.planned_steps(wanted, epoch * share, TRIAL_SHARE * left)
+        return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
+
+    def _screened_words(self, backbone: str) -> str:
+        estimate = self.screened[backbone].estimate
+        return "" if estimate is None else f"; {estimate:.3f} on the screening subsample"
+
+    def _reporter(
+        self,
+        trial: "optuna.trial.Trial",
+        spec: AdaptationSpec,
+        candidate: Candidate,
+        n_steps: int,
+    ) -> Callable[[int, float, float], str | None]:
+        def report(step: int, value: float, seconds: float) -> str | None:
+            if not spec.trains_backbone:
+                return None  # solved, not trained: a path of strengths is not a learning curve
+            if step > 1 or n_steps == 1:  # the first step also copies and initialises
+                self.costs.observe(candidate, seconds, *self._fold_sizes)
+            trial.report(value, step)
+            if trial.should_prune():
+                return f"successive halving after {step} {spec.resource} steps"
+            return None
+
+        return report
+
+    def _close(self, trial: "optuna.trial.Trial", outcome: Outcome) -> None:
+        """Tell the study and remember the outcome."""
+        from optuna.trial import TrialState
+
+        outcome.finished_at = self.budget.elapsed()
+        states = {
+            "complete": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+        }
+        for key in ("reason", "seconds", "steps", "freeze_depth"):
+            trial.set_user_attr(key, getattr(outcome, key))
+        state = states[outcome.state]
+        self._study.tell(trial, outcome.value if outcome.state == "complete" else None, state)
+        self.outcomes.append(outcome)
+        self._keep_if_best(outcome)
+        self.on_outcome(outcome)
+
+    def _keep_if_best(self, outcome: Outcome) -> None:
+        """Keep the tensors of the best probe and of the best tuned network only."""
+        tuned = self.space.adaptations[outcome.candidate.adaptation].trains_backbone
+        before = self._best.get(tuned)
+        if outcome.state == "complete" and outcome.beats(before):
+            if before is not None:
+                before.saved = None
+            self._best[tuned] = outcome
+            self.best = self._finalist()
+        else:
+            outcome.saved = None
+
+    def _finalist(self) -> Outcome | None:
+        """Return the best probe, unless a tuned network is clearly better on validation.
+
+        Clearly is more than one standard error of the paired difference: of many noisy trials the
+        luckiest leads by about that much, and the probe is the simpler model.
+
+        References:
+            Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, 3.4.3
+            (the one-standard-error rule).
+        """
+        probe, tuned = self._best.get(False), self._best.get(True)
+        if probe is None or tuned is None:
+            return probe or tuned
+        if tuned.proba is None or probe.proba is None or not tuned.beats(probe):
+            return probe
+        rows = validation_rows(self.task)
+        metric, groups = self.task.metric, self.task.groups[rows]
+        lead = paired_gap(
+            metric.kind,
+            metric,
+            self.task.y[rows],
+            tuned.proba,
+            probe.proba,
+            groups=groups,
+            confidence=ONE_STANDARD_ERROR,
+            repetitions=QUICK_REPETITIONS,
+        )
+        return tuned if lead.low > 0 else probe
+
+
+def _by_value(outcome: Outcome) -> float:
+    return -(outcome.value if outcome.value is not None else -np.inf)
+
+
+def _create_study(space: SearchSpace, seed: int, journal: Path | None) -> "optuna.Study":
+    """Create the study in memory or on a journal, with autotl's sampler and pruner."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage: Any = None
+    if journal is not None:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
+    study = optuna.create_study(
+        study_name="autotl", direction="maximize", storage=storage, sampler=sampler, pruner=pruner
+    )
+    study.set_user_attr("space", space.fingerprint())
+    return study

@@ -1,0 +1,233 @@
+"""Rows of the leaderboard and the content of `result.json`."""
+
+import csv
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotl.data import Task
+from autotl.result.intervals import QUICK_REPETITIONS
+from autotl.result.saved import plain
+from autotl.result.wording import count
+from autotl.search.candidate import Outcome
+from autotl.search.finish import Finish, Finisher, confusion, per_class
+from autotl.search.floor import Baseline, validation_rows
+from autotl.search.study import Study
+from autotl.shelf import Shelf
+
+if TYPE_CHECKING:
+    from autotl.search.engine import Search
+
+SCHEMA = 1
+_PACKAGES = (
+    "autotl",
+    "numpy",
+    "optuna",
+    "scikit-learn",
+    "sentence-transformers",
+    "timm",
+    "torch",
+    "transformers",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the platform and the packages that results depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def row_of(
+    outcome: Outcome, task: Task, finisher: Finisher, floor: Baseline, shelf: Shelf
+) -> dict[str, Any]:
+    """Return a trial as a row of the leaderboard."""
+    candidate = outcome.candidate
+    spec = next((b for b in shelf.usable if b.name == candidate.backbone), None)
+    row: dict[str, Any] = {
+        "trial": outcome.trial,
+        "backbone": candidate.backbone,
+        "adaptation": candidate.adaptation,
+        "freeze_depth": outcome.freeze_depth,
+        "freeze_fraction": outcome.freeze_fraction,
+        "params": dict(candidate.params),
+        "validation": outcome.value,
+        "gap": None,
+        "gap_low": None,
+        "gap_high": None,
+        "below_floor": None,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "steps": outcome.steps,
+        "planned_steps": outcome.planned_steps,
+        "seconds": outcome.seconds,
+        "finished_at": outcome.finished_at,
+        "license": spec.license if spec else "",
+        "source_terms": spec.source_terms if spec else "",
+    }
+    if outcome.value is not None and outcome.proba is not None and floor.proba is not None:
+        rows = validation_rows(task)
+        gap = finisher.compare(outcome.proba, floor.proba, rows, QUICK_REPETITIONS)
+        row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+        row["below_floor"] = gap.value < 0
+    return row
+
+
+def leaderboard(
+    outcomes: Sequence[Outcome], rows: Mapping[int, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return all trials' rows ranked: complete ones by validation, then the rest.
+
+    Args:
+        outcomes: What the trials have shown.
+        rows: Their rows by trial number.
+    """
+
+    def order(outcome: Outcome) -> tuple[bool, float, float]:
+        value = outcome.value if outcome.value is not None else float("-inf")
+        return (outcome.state != "complete", -value, outcome.log_loss)
+
+    ranked = sorted(outcomes, key=order)
+    return [{"rank": i, **rows[o.trial]} for i, o in enumerate(ranked, start=1)]
+
+
+def write_leaderboard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the leaderboard as CSV, parameters as JSON in one column."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(list(rows[0]) if rows else ["rank", "trial", "backbone", "adaptation"])
+        for row in rows:
+            cells = plain(row) | {"params": json.dumps(plain(row["params"]), sort_keys=True)}
+            writer.writerow(["" if v is None else v for v in cells.values()])
+    temporary.replace(path)
+
+
+def summarise(
+    search: "Search", study: Study, finish: Finish, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the content of `result.json`."""
+    task, floor = search.task, search.baselines[0]
+    labels = [str(c) for c in task.classes]
+    y = task.y[task.split.holdout]
+    table = confusion(y, finish.proba, len(labels))
+    verdict = finish.verdict
+    counts = Counter(o.state for o in study.outcomes)
+    result = {
+        "schema": SCHEMA,
+        "verdict": verdict,
+        "verdict_text": _verdict_text(verdict, finish, task),
+        "metric": task.metric.name,
+        "metric_reason": task.metric.reason,
+        "shipped": finish.shipped,
+        "floor": {"name": floor.name, "validation": floor.validation, "holdout": floor.holdout},
+        "floors": [b.row() for b in search.baselines],
+        "best": _best(study, finish, task, rows),
+        "gap": vars(finish.gap) if finish.gap else None,
+        "holdout": float(task.metric(y, finish.proba)),
+        "n_trials": {state: counts.get(state, 0) for state in ("complete", "pruned", "failed")},
+        "timings": search.timings,
+        "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in search.shelf.skipped],
+        "skipped_samples": [{"sample": s.sample, "reason": s.reason} for s in task.skipped],
+        "warnings": _warnings(search, study, finish, verdict),
+        "task": {
+            "modality": task.modality.name,
+            "n_samples": len(task.y),
+            "n_train": len(task.split.folds[0].train),
+            "n_validation": len(task.split.folds[0].validation),
+            "n_folds": len(task.split.folds),
+            "n_holdout": len(task.split.holdout),
+            "holdout_given": task.holdout_given,
+            "classes": labels,
+            "labels_per_class": search.settings.asked.get("labels_per_class"),
+        },
+        "per_class": per_class(table, labels),
+        "confusion": table,
+        "leaderboard": rows,
+        "stopped_by": search.stopped_by,
+        "budget_seconds": search.settings.budget_seconds if search.budget.timed else None,
+        "trials": search.settings.trials,
+        "seed": search.settings.seed,
+        "device": search.device,
+        "versions": versions(),
+        "out": str(search.settings.out) if search.settings.out else None,
+    }
+    checked: dict[str, Any] = plain(result)
+    return checked
+
+
+def _best(
+    study: Study, finish: Finish, task: Task, rows: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    best = study.best
+    if best is None or finish.transfer_proba is None:
+        return None
+    row = next(r for r in rows if r["trial"] == best.trial)
+    keys = ("trial", "backbone", "adaptation", "freeze_depth", "freeze_fraction", "params",
+            "validation", "steps", "license", "source_terms")  # fmt: skip
+    y = task.y[task.split.holdout]
+    return {k: row[k] for k in keys} | {"holdout": float(task.metric(y, finish.transfer_proba))}
+
+
+def _verdict_text(verdict: str, finish: Finish, task: Task) -> str:
+    if finish.gap is None:
+        return "No transfer candidate finished, so transfer could not be judged."
+    gap, metric = finish.gap, task.metric.name.replace("_", " ")
+    words = {
+        "positive": f"Transfer helps: {metric} on the holdout is higher than the floor's",
+        "negative": f"Transfer hurts: {metric} on the holdout is lower than the floor's",
+        "inconclusive": f"Inconclusive: {metric} on the holdout differs from the floor's",
+    }
+    return (
+        f"{words[verdict]} by {gap.value:+.3f} "
+        f"({100 * gap.confidence:.0f} % interval {gap.low:+.3f} to {gap.high:+.3f}, "
+        f"{len(task.split.holdout)} samples)."
+    )
+
+
+def _why_no_candidate(search: "Search", study: Study) -> str:
+    if not search.shelf.usable:
+        return (
+            "No backbone was usable, so the floor is the fitted model: "
+            + "; ".join(f"{s.name}: {s.reason}" for s in search.shelf.skipped[:3])
+            + ("; ..." if len(search.shelf.skipped) > 3 else ".")
+        )
+    if study.outcomes and all(o.state == "failed" for o in study.outcomes):
+        return (
+            "Every trial failed, so the floor is the fitted model. The leaderboard says why each "
+            "did; correct that, or leave the method or backbone out."
+        )
+    return (
+        "No trial finished within the budget, so the floor is the fitted model. "
+        "Give a larger budget, or fewer or smaller backbones."
+    )
+
+
+def _warnings(search: "Search", study: Study, finish: Finish, verdict: str) -> list[str]:
+    found = [*search.task.warnings, *finish.notes]
+    if study.best is None:
+        found.append(_why_no_candidate(search, study))
+    elif finish.shipped == "floor":
+        found.append(
+            "No candidate beat the floor on validation, so the floor is the fitted model."
+        )
+    elif verdict == "negative":
+        found.append(
+            "The shipped model is below the floor on the holdout; "
+            "the floor is kept in model/floor."
+        )
+    if search.stopped_by == "interrupt":
+        found.append("The search was interrupted; the result rests on what had finished by then.")
+    failed = [o for o in study.outcomes if o.state == "failed"]
+    if failed:
+        found.append(f"{count(len(failed), 'trial')} failed; the leaderboard says why.")
+    return found

@@ -1,0 +1,202 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotl.result import wording
+from autotl.result.classes import confused_pairs
+from autotl.result.plots import Scale
+from autotl.result.report import render, write_report
+
+RESULT = Path(__file__).with_name("digits_result.json")
+VOID = {"meta", "wbr", "br", "line", "circle", "rect"}
+
+
+class Checker(HTMLParser):
+    """Collects tags and text, and that every element is closed in order."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.links, self.words = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "data", "action")]
+        assert not any(k.startswith("on") for k, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def checked(page):
+    parser = Checker()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    assert "script" not in parser.tags
+    assert "could not be drawn" not in page
+    assert all(link.startswith("#") for link in parser.links)
+    assert not re.search(r"url\(|@import|https?://", page)
+    return " ".join(parser.words)
+
+
+@pytest.fixture
+def result():
+    return json.loads(RESULT.read_text(encoding="utf-8"))
+
+
+def with_classes(result, labels):
+    n = len(labels)
+    result["task"]["classes"] = labels
+    result["confusion"] = [[9 if i == j else (i + j) % 3 // 2 for j in range(n)] for i in range(n)]
+    scores = {"precision": 0.9, "recall": 0.9, "f1": 0.9, "support": 10}
+    result["per_class"] = [{"label": name, **scores} for name in labels]
+    return result
+
+
+def test_report_says_verdict_model_floor_and_losers(result):
+    text = checked(render(result))
+    for words in (
+        "Transfer helps",
+        "5.9 points of accuracy above the floor",
+        "hog + logistic_regression",
+        "autotl.load('digits-run')",
+        "autotl predict digits-run NEW_DATA",
+        "below floor",
+        "the loss is not finite in epoch 3",
+        "ImageNet: research, non-commercial",
+        "timm/resnet18.a1_in1k",
+        "optuna",
+    ):
+        assert words in text
+
+
+def test_report_lists_every_trial(result):
+    text = checked(render(result))
+    assert all(str(row["reason"]) in text for row in result["leaderboard"])
+
+
+def test_report_draws_the_interval_beside_zero(result):
+    page = render(result)
+    assert 'class="band good"' in page
+    result["gap"] |= {"low": -0.02}
+    assert 'class="band open"' in render(result)
+    result["gap"] |= {"value": -0.05, "low": -0.08, "high": -0.01}
+    assert 'class="band bad"' in render(result)
+
+
+def test_report_of_a_shipped_floor_says_why(result):
+    result |= {"shipped": "floor", "verdict": "negative"}
+    text = checked(render(result))
+    assert "Transfer hurts" in text
+    assert "does not beat it" in text
+
+
+def test_report_without_a_finished_trial(result):
+    result |= {"best": None, "gap": None, "shipped": "floor", "verdict": "inconclusive"}
+    result["leaderboard"] = [r for r in result["leaderboard"] if r["state"] != "complete"]
+    text = checked(render(result))
+    assert "No transfer was tried to the end" in text
+    assert "because no trial finished" in text
+
+
+def test_report_without_anything_but_a_verdict():
+    checked(render({"verdict": "inconclusive", "best": None, "leaderboard": []}))
+
+
+def test_report_with_one_trial_and_equal_scores(result):
+    row = result["leaderboard"][0] | {"validation": result["floor"]["validation"], "gap": 0.0}
+    result["leaderboard"] = [row]
+    checked(render(result))
+
+
+def test_report_escapes_labels_reasons_and_paths(result):
+    evil = "</td><script>alert('x')</script>"
+    with_classes(result, [evil, 'a" onload="x', "b"])
+    result["leaderboard"][0] |= {"backbone": evil, "reason": evil, "params": {evil: evil}}
+    result["skipped_samples"] = [{"sample": evil, "reason": evil}]
+    result["skipped_backbones"] = [{"name": evil, "reason": evil}]
+    result |= {"warnings": [evil], "out": evil, "metric_reason": evil, "versions": {evil: evil}}
+    result["floors"][0] |= {"name": evil, "reason": evil, "state": evil}
+    result["best"] |= {"backbone": evil, "license": evil, "source_terms": evil}
+    assert "alert('x')" in checked(render(result))
+
+
+def test_report_with_150_classes_stays_small(result):
+    page = render(with_classes(result, [f"intent {i}" for i in range(150)]))
+    text = checked(page)
+    assert "The hardest classes" in text
+    assert "Most confused" in text
+    assert len(page) < 1_500_000
+
+
+def test_report_with_hundreds_of_trials_folds_the_rest(result):
+    row = result["leaderboard"][0]
+    result["leaderboard"] = [row | {"trial": i, "rank": i + 1} for i in range(300)]
+    assert "Show the other 276 rows" in checked(render(result))
+
+
+def test_report_writes_scores_of_other_metrics_as_they_are(result):
+    result["metric"] = "neg_log_loss"
+    result["gap"] |= {"value": 0.123, "low": 0.1, "high": 0.15}
+    assert "0.1230 of neg log loss above the floor" in checked(render(result))
+
+
+@given(st.lists(st.text(st.characters(), max_size=40), min_size=2, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_report_survives_any_label(tmp_path_factory, labels):
+    result = with_classes(json.loads(RESULT.read_text(encoding="utf-8")), labels)
+    path = tmp_path_factory.mktemp("report") / "r.html"
+    write_report(result, path)
+    checked(path.read_text(encoding="utf-8"))
+
+
+def test_write_report_leaves_one_file(result, tmp_path):
+    path = tmp_path / "new" / "report.html"
+    write_report(result, path)
+    write_report(result, path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_confused_pairs_are_sorted_by_samples():
+    pairs = confused_pairs([[5, 1, 0], [3, 4, 0], [0, 2, 9]], ["a", "b", "c"])
+    assert [(t, p, n) for t, p, n, _ in pairs] == [("b", "a", 3), ("c", "b", 2), ("a", "b", 1)]
+    assert pairs[0][3] == pytest.approx(3 / 7)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 8))
+def test_scale_ticks_are_inside_and_few(low, span, n):
+    scale = Scale(low, low + span)
+    ticks = scale.ticks(n)
+    assert len(ticks) <= 3 * n
+    assert all(scale.margin <= scale(t) <= 100 - scale.margin for t in ticks)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.44, "0.4 s"), (9.97, "10 s"), (90, "90 s"), (150, "2 min 30 s"), (600, "10 min"),
+     (3900, "1 h 05 min"), (7200, "2 h"), (None, "-"), (float("nan"), "-")],
+)  # fmt: skip
+def test_clock_is_short(seconds, text):
+    assert wording.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [(0.0592, "accuracy", "+5.9"), (-0.0301, "accuracy", "-3.0"), (-0.0001, "accuracy", "0.0"),
+     (0.0592, "roc_auc", "+0.0592"), (None, "accuracy", "-")],
+)  # fmt: skip
+def test_gap_text_has_sign_and_unit(value, metric, text):
+    assert wording.gap_text(value, metric) == text

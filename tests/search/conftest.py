@@ -1,0 +1,75 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autotl.data import build_task
+from autotl.registry import get_registry
+from autotl.search.budget import Budget
+from autotl.search.engine import Search, Settings
+from autotl.search.progress import SilentProgress
+from autotl.shelf import Shelf
+from autotl.testing.fakes import fake_backbone, toy_images
+
+
+@pytest.fixture
+def run_search():
+    """Search toy images on fake backbones; returns the fitted model."""
+
+    def run(*backbones, n=60, trials=4, seconds=600.0, progress=None, **settings):
+        images, y = toy_images(n)
+        task = build_task(images, [f"class {code}" for code in y], seed=settings.get("seed", 0))
+        shelf = Shelf(usable=list(backbones or [fake_backbone()]))
+        search = Search(
+            task,
+            shelf,
+            Settings(budget_seconds=seconds, trials=trials, **settings),
+            Budget(seconds, trials),
+            progress or SilentProgress(),
+        )
+        return search.run()
+
+    return run
+
+
+@pytest.fixture
+def noise_backbone():
+    """A backbone whose embeddings say nothing about the image."""
+    spec = fake_backbone("fake/noise")
+
+    def load(device):
+        import torch
+
+        loaded = spec.load(device)
+
+        class Noise(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.ones(1))
+
+            def forward(self, batch):
+                seeds = (batch.abs().sum(dim=(1, 2, 3)) * 1e4).long() % 2**31
+                rows = [np.random.default_rng(int(s)).normal(size=12) for s in seeds]
+                return torch.tensor(np.array(rows), dtype=torch.float32) * self.scale
+
+        return dataclasses.replace(loaded, module=Noise(), layer_groups=(("scale",),))
+
+    return dataclasses.replace(spec, load=load)
+
+
+@pytest.fixture
+def broken_adaptation(monkeypatch):
+    """Register a method that raises on its second step."""
+    from autotl.testing.fakes import fake_adaptation
+
+    good = fake_adaptation()
+
+    def steps(task, state=None):
+        yield next(iter(good.steps(task, state)))
+        raise ValueError("the method's own bug")
+
+    broken = dataclasses.replace(good, name="broken", steps=steps)
+    catalog = get_registry().adaptations
+    monkeypatch.setitem(catalog._specs, "broken", broken)
+    monkeypatch.setitem(catalog._aliases, "broken", "broken")
+    return broken
