@@ -1,0 +1,295 @@
+"""The Python interface: fit, load, and the same from a path for the command line."""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl import defaults
+from autotl.data import RawData, SkippedSample, read
+from autotl.errors import InvalidDataError
+from autotl.result.model import FittedModel, load
+from autotl.result.saved import read_json
+from autotl.search import Plan, search
+from autotl.search import plan as make_plan
+
+_TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+
+__all__ = [
+    "Predictions",
+    "fit",
+    "fit_source",
+    "load",
+    "plan_source",
+    "predict_source",
+]
+
+
+def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
+    X: Any,
+    y: Sequence[Hashable],
+    *,
+    modality: str | None = None,
+    metric: str | None = None,
+    budget_seconds: float = defaults.BUDGET_SECONDS,
+    trials: int | None = None,
+    backbones: Sequence[str] | str | None = None,
+    adaptations: Sequence[str] | str | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
+    download: bool = False,
+    labels_per_class: int | None = None,
+    X_holdout: Any = None,
+    y_holdout: Sequence[Hashable] | None = None,
+    groups: Sequence[Hashable] | None = None,
+    out: str | Path | None = None,
+    seed: int = defaults.SEED,
+    device: str | None = None,
+    progress: bool = True,
+) -> FittedModel:
+    """Find, adapt and judge a pretrained backbone for labelled samples.
+
+    Args:
+        X: Images (arrays, PIL images, paths) or texts (str).
+        y: One label each: any hashable, kept as given.
+        modality: "image" or "text", where `X` leaves it open.
+        metric: Name of a scikit-learn classification scorer; None chooses accuracy, or balanced
+            accuracy when the rarest class has under a fifth of the commonest one's share.
+        budget_seconds: Wall-clock limit from the first sample read to the report written.
+        trials: Run up to so many trials instead, fewer where the space ends; the clock then
+            decides nothing, and the same seed on the same machine gives the same result.
+        backbones: Names or patterns such as `embedded/*`.
+        adaptations: Names or patterns of methods.
+        weights: Folders of local weights with a `backbones.toml`.
+        download: Allow downloads of backbones named in `backbones`.
+        labels_per_class: Keep so many labels of each class, hold out the rest.
+        X_holdout: Samples that are touched once, at the end; None sets 20 % of `X` aside.
+        y_holdout: Their labels.
+        groups: Samples of one group stay on one side of every split.
+        out: Folder for the run's files; None writes nothing.
+        seed: Of everything random.
+        device: "cpu", "cuda" or "mps"; None picks a GPU when there is one.
+        progress: Show progress on standard error.
+
+    Raises:
+        InvalidDataError: The samples or labels cannot be used; the message says which and why.
+        UnknownNameError: A backbone, method or metric is not known.
+        OutputExistsError: `out` exists and is not empty.
+    """
+    return search(
+        X,
+        y,
+        modality=modality,
+        metric=metric,
+        budget_seconds=budget_seconds,
+        trials=trials,
+        backbones=backbones,
+        adaptations=adaptations,
+        weights=weights,
+        download=download,
+        labels_per_class=labels_per_class,
+        X_holdout=X_holdout,
+        y_holdout=y_holdout,
+        groups=groups,
+        out=out,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Predictions for a source, in input order.
+
+    Args:
+        ids: File name or row of each sample.
+        labels: Most probable label of each; None where the sample was skipped.
+        probabilities: Shape (n_samples, n_classes); NaN where the sample was skipped.
+        classes: Labels in the order of the columns.
+        score: The model's metric where the source has labels, else None.
+        metric: Name of that metric.
+        skipped: Samples that could not be used, with reasons.
+        note: Why there is no score although there are labels.
+    """
+
+    ids: list[str]
+    labels: list[Hashable]
+    probabilities: np.ndarray
+    classes: list[Hashable]
+    score: float | None
+    metric: str
+    skipped: list[SkippedSample]
+    note: str = ""
+
+
+def fit_source(  # noqa: PLR0913  # the flags that name columns
+    source: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    image: str | None = None,
+    holdout: str | Path | None = None,
+    groups_column: str | None = None,
+    started: float | None = None,
+    **arguments: Any,
+) -> FittedModel:
+    """Read a folder, table, archive or named data set and fit; see `fit` for the arguments."""
+    started = time.monotonic() if started is None else started
+    data, extra = _read_source(
+        source,
+        {"text": text, "label": label, "split": split, "image": image},
+        holdout,
+        groups_column,
+        arguments.get("modality"),
+    )
+    return search(data.X, data.y, started=started, source=str(source), **(arguments | extra))
+
+
+def plan_source(  # as fit_source
+    source: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    image: str | None = None,
+    holdout: str | Path | None = None,
+    groups_column: str | None = None,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Describe what `fit_source` would do: splits, metric, backbones and estimated seconds."""
+    data, extra = _read_source(
+        source,
+        {"text": text, "label": label, "split": split, "image": image},
+        holdout,
+        groups_column,
+        arguments.get("modality"),
+    )
+    return _plan_row(make_plan(data.X, data.y, **(arguments | extra)), arguments)
+
+
+def _plan_row(plan: Plan, arguments: dict[str, Any]) -> dict[str, Any]:
+    task, split = plan.task, plan.task.split
+    features = sorted(task.modality.raw_features, key=lambda f: f.cost)
+    return {
+        "task": {
+            "modality": task.modality.name,
+            "n_samples": len(task.y),
+            "n_train": len(split.folds[0].train),
+            "n_validation": len(split.folds[0].validation),
+            "n_folds": len(split.folds),
+            "n_holdout": len(split.holdout),
+            "classes": [str(c) for c in task.classes],
+            "labels_per_class": arguments.get("labels_per_class"),
+        },
+        "metric": task.metric.name,
+        "metric_reason": task.metric.reason,
+        "backbones": [{"name": n, "seconds": s} for n, s in plan.seconds.items()],
+        "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in plan.shelf.skipped],
+        "skipped_samples": [{"sample": s.sample, "reason": s.reason} for s in task.skipped],
+        "adaptations": plan.adaptations,
+        "floors": ["majority", *(f.name for f in features)],
+        "budget_seconds": plan.budget_seconds,
+        "estimated_seconds": sum(plan.seconds.values()),
+        "warnings": task.warnings,
+    }
+
+
+def _read_source(
+    source: str | Path,
+    columns: dict[str, Any],
+    holdout: str | Path | None,
+    groups_column: str | None,
+    modality: str | None,
+) -> tuple[RawData, dict[str, Any]]:
+    data = read(source, modality=modality, groups=groups_column, **columns)
+    X_holdout, y_holdout, skipped = data.X_holdout, data.y_holdout, list(data.skipped)
+    notes: list[str] = []
+    if holdout is not None:
+        if X_holdout is not None:
+            raise InvalidDataError(
+                f"{str(source)!r} has its own test split and --holdout {str(holdout)!r} names "
+                "another; give one of them. Leave --holdout out, or remove the test split."
+            )
+        other = read(holdout, modality=data.modality, require_labels=False, **columns)
+        X_holdout, y_holdout = other.X, other.y
+        skipped += other.skipped
+        notes = other.notes
+    extra = {
+        "modality": modality or data.modality,
+        "X_holdout": X_holdout,
+        "y_holdout": y_holdout,
+        "groups": data.groups,
+        "ids": data.ids,
+        "skipped": skipped,
+        "notes": [*data.notes, *notes],
+        "columns": data.columns,
+    }
+    return data, extra
+
+
+def predict_source(
+    run: str | Path,
+    source: str | Path,
+    *,
+    text: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    weights: str | Path | None = None,
+    device: str | None = None,
+) -> Predictions:
+    """Predict everything in a source with a run's model, skipping what cannot be used."""
+    model = load(run, weights=weights, device=device)
+    modality = model.modality
+    columns: dict[str, Any] = {"text": text, "image": image, "label": label}
+    if str(source).lower().endswith(_TABLES) and text is None and image is None:
+        columns |= _columns_of_run(Path(run), columns)
+    data = read(source, modality=modality.name, require_labels=False, **columns)
+    found = modality.as_samples(data.X)
+    good = [i for i, s in enumerate(found) if not isinstance(s, Exception)]
+    skipped = list(data.skipped) + [
+        SkippedSample(data.ids[i], str(s)) for i, s in enumerate(found) if isinstance(s, Exception)
+    ]
+    proba = np.full((len(found), len(model.classes)), np.nan)
+    proba[good] = model.predict_proba_samples([found[i] for i in good])
+    labels: list[Hashable] = [None] * len(found)
+    for i, label in zip(good, model.labels_of(proba[good]).tolist(), strict=True):
+        labels[i] = label
+    score, note = None, ""
+    if data.y is not None and good:
+        score, note = _score(model, proba[good], [data.y[i] for i in good])
+    return Predictions(
+        ids=data.ids,
+        labels=labels,
+        probabilities=proba,
+        classes=model.classes,
+        score=score,
+        metric=model.metric,
+        skipped=skipped,
+        note=note,
+    )
+
+
+def _columns_of_run(run: Path, given: dict[str, Any]) -> dict[str, str]:
+    """Return the sample column that the run was read from, where the run says so."""
+    if not (run / "run.json").exists():
+        return {}
+    known = read_json(run / "run.json")
+    for key in ("asked", "columns"):
+        known = known.get(key) if isinstance(known, dict) else None
+    if not isinstance(known, dict):
+        return {}
+    return {flag: known[flag] for flag in ("text", "image") if flag in known and flag in given}
+
+
+def _score(model: FittedModel, proba: np.ndarray, y: list[Hashable]) -> tuple[float | None, str]:
+    """Score against labels, which may be written as text where the model's are numbers."""
+    by_text = {str(label): label for label in model.classes}
+    given = [v if v in model.classes else by_text.get(str(v), v) for v in y]
+    try:
+        return model.score_proba(proba, given), ""
+    except ValueError as error:  # the predictions stand, whatever the labels are
+        return None, f"No score: {error}"

@@ -1,0 +1,298 @@
+"""`autotl search`: fit, then show the leaderboard, the verdict and what to do next."""
+
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autotl import defaults
+from autotl.cli.group import EXIT_INTERRUPTED, debug_option
+from autotl.cli.options import (
+    column_options,
+    duration,
+    given,
+    json_option,
+    split_commas,
+    working,
+)
+from autotl.cli.render import Column, note, print_facts, print_json, print_table
+from autotl.result import wording
+
+__all__ = ["search"]
+
+_READING = ("text", "label", "split", "image", "holdout", "groups_column", "modality")
+_FITTING = (
+    "metric",
+    "budget_seconds",
+    "trials",
+    "backbones",
+    "adaptations",
+    "weights",
+    "download",
+    "labels_per_class",
+    "seed",
+    "device",
+)
+_TOP_ROWS = 12
+_STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bold yellow"}
+
+
+@click.command()
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--budget",
+    "budget_seconds",
+    type=duration,
+    metavar="TIME",
+    help="Time for everything, such as 90s, 10m or 1h30m.  "
+    f"[default: {defaults.BUDGET_SECONDS:g}s]",
+)
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="Run N trials, whatever the time."
+)
+@click.option("--out", metavar="RUN", help="New folder for the model, leaderboard and report.")
+@click.option(
+    "--labels-per-class",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Learn from N labels of each class and hold out the rest.",
+)
+@click.option("--holdout", metavar="DATA", help="Data for the final test instead of a fifth.")
+@click.option("--groups", "groups_column", metavar="COLUMN", help="Keep equal values together.")
+@click.option("--split", metavar="COLUMN", help="Column that says which rows are for the test.")
+@column_options
+@click.option("--modality", metavar="NAME", help="Kind of samples, where DATA leaves it open.")
+@click.option(
+    "--metric", metavar="NAME", help="scikit-learn scorer.  [default: accuracy, or balanced]"
+)
+@click.option(
+    "--backbones",
+    multiple=True,
+    callback=split_commas,
+    metavar="NAMES",
+    help="Names or patterns such as 'embedded/*', comma-separated.  [default: all usable]",
+)
+@click.option(
+    "--adaptations",
+    multiple=True,
+    callback=split_commas,
+    metavar="NAMES",
+    help="Names or patterns, comma-separated.  [default: all]",
+)
+@click.option(
+    "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
+)
+@click.option("--download", is_flag=True, help="Allow downloading weights.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Of everything random.  [default: {defaults.SEED}]",
+)
+@click.option("--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]")
+@click.option("--plan", is_flag=True, help="Show what would be done and for how long, and stop.")
+@click.option("--progress/--no-progress", default=True, help="Show what happens meanwhile.")
+@json_option
+@debug_option
+@click.pass_context
+def search(ctx: click.Context, /, data: str, **options: Any) -> None:
+    """Choose and adapt a backbone for DATA, and say whether transfer helps.
+
+    DATA is a folder with one folder of images for each class, a CSV file of texts or image paths,
+    an .npz file with X and y, or sklearn:digits.
+    """
+    arguments = given(ctx, _READING + _FITTING)
+    if options["plan"]:
+        _plan(data, arguments, options["as_json"])
+        return
+    out = options["out"]
+    if out is None:
+        note("Note: without --out, neither the model nor the report is kept.")
+    result = _fit(ctx, data, {**arguments, "out": out, "progress": options["progress"]})
+    if options["as_json"]:
+        print_json(result)
+    else:
+        if not options["progress"]:
+            for warning in result.get("warnings") or ():
+                note(f"Warning: {warning}")
+        show_result(result, command=_command_without_out(data, arguments))
+    if result.get("stopped_by") == "interrupt":
+        note(_interrupted(out))
+        ctx.exit(EXIT_INTERRUPTED)
+
+
+def _fit(ctx: click.Context, data: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    started = time.monotonic()  # to the user, loading libraries is a part of the wait
+    try:
+        with working("Loading libraries"):
+            from autotl.api import fit_source
+        with working():
+            return fit_source(data, started=started, **arguments).result
+    except KeyboardInterrupt:
+        # Too early for a model, or pressed twice: the engine could not finish cleanly.
+        note(_interrupted(None))
+        ctx.exit(EXIT_INTERRUPTED)
+
+
+def _interrupted(out: str | None) -> str:
+    if out is None:
+        return "Interrupted. Nothing was kept; run the same command again to start over."
+    return (
+        f"Interrupted. The best model until then is in {out}: use it with "
+        f"`autotl predict {shlex.quote(out)} DATA`, or search longer into another --out."
+    )
+
+
+def _command_without_out(data: str, arguments: Mapping[str, Any]) -> str:
+    budget = arguments.get("budget_seconds")
+    limit = "" if budget is None else f" --budget {budget:g}s"
+    return f"autotl search {shlex.quote(data)}{limit} --out RUN"
+
+
+def show_result(result: Mapping[str, Any], command: str = "") -> None:
+    """Print the leaderboard, the verdict and the next steps.
+
+    Args:
+        result: Content of a `result.json`.
+        command: What would have kept the run, shown where it was not kept.
+    """
+    metric = str(result.get("metric", ""))
+    _leaderboard(result, metric)
+    click.echo()
+    floor, out = result.get("floor") or {}, result.get("out")
+    verdict = wording.headline(result)
+    facts = [("Verdict", verdict), ("", wording.gap_sentence(result))]
+    if not result.get("gap") and result.get("verdict_text"):
+        facts[1] = ("", str(result["verdict_text"]))
+    facts.append(("Shipped", wording.shipped_sentence(result)))
+    floor_score = wording.score_text(floor.get("holdout"), metric)
+    holdout = wording.score_text(result.get("holdout"), metric)
+    words = metric.replace("_", " ")
+    facts.append(("Holdout", f"{holdout} {words} (floor: {floor_score})"))
+    if out:
+        facts.append(("Report", str(Path(out) / "report.html")))
+        facts.append(("Next", f"autotl predict {shlex.quote(os.fspath(out))} NEW_DATA"))
+    elif command:
+        facts.append(("Next", f"keep the model: {command}"))
+    print_facts(facts, {"Verdict": _STYLES.get(str(result.get("verdict")), "bold")})
+
+
+def _leaderboard(result: Mapping[str, Any], metric: str) -> None:
+    rows: Sequence[Mapping[str, Any]] = result.get("leaderboard") or []
+    ranked = [r for r in rows if r.get("state") == "complete"]
+    top = ranked[:_TOP_ROWS]
+    floor = result.get("floor") or {}
+    score = floor.get("validation")
+    entries: list[Mapping[str, Any] | None] = list(top)
+    if score is not None:
+        place = sum(1 for r in top if (r.get("validation") or float("-inf")) >= score)
+        entries.insert(place, None)
+    floor_row = {"backbone": "the floor", "validation": score}
+    shown = [floor_row if e is None else e for e in entries]
+    print_table(
+        [
+            Column(header="#", cells=[str(r.get("rank") or "") for r in shown], right=True),
+            Column(header="backbone", cells=[str(r["backbone"]) for r in shown]),
+            Column(header="adaptation", cells=[str(r.get("adaptation", "")) for r in shown]),
+            Column(header="frozen", cells=[_frozen(r) for r in shown], right=True, rank=2),
+            Column(
+                header="validation",
+                cells=[wording.score_text(r["validation"], metric) for r in shown],
+                right=True,
+            ),
+            Column(header="vs floor", cells=[_gap(r, metric) for r in shown], right=True),
+            Column(header="95 % interval", cells=[_interval(r, metric) for r in shown], rank=1),
+            Column(header="time", cells=[_time(r) for r in shown], right=True, rank=3),
+        ],
+        title=f"Leaderboard, by validation {metric.replace('_', ' ')}",
+        emphasis={i: "cyan" for i, e in enumerate(entries) if e is None},
+    )
+    _rest(rows, ranked)
+
+
+def _rest(rows: Sequence[Mapping[str, Any]], ranked: Sequence[Mapping[str, Any]]) -> None:
+    parts = []
+    if len(ranked) > _TOP_ROWS:
+        parts.append(f"{len(ranked) - _TOP_ROWS} more finished")
+    for state, words in (("pruned", "stopped early"), ("failed", "failed")):
+        n = sum(1 for r in rows if r.get("state") == state)
+        if n:
+            parts.append(f"{n} {words}")
+    if parts:
+        click.echo(f"Not shown: {', '.join(parts)}; the report lists every trial.")
+
+
+def _frozen(row: Mapping[str, Any]) -> str:
+    fraction = row.get("freeze_fraction")
+    return "" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _gap(row: Mapping[str, Any], metric: str) -> str:
+    return wording.gap_text(row["gap"], metric) if row.get("gap") is not None else ""
+
+
+def _interval(row: Mapping[str, Any], metric: str) -> str:
+    return wording.interval_text(row.get("gap_low"), row.get("gap_high"), metric)
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    return wording.clock(row["seconds"]) if row.get("seconds") is not None else ""
+
+
+def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:
+    with working("Planning"):
+        from autotl.api import plan_source
+
+        plan = plan_source(data, **arguments)
+    if as_json:
+        print_json(plan)
+        return
+    task = plan.get("task") or {}
+    facts = [
+        ("Task", _task_text(task)),
+        ("Splits", _splits_text(task)),
+        ("Metric", str(plan.get("metric", ""))),
+        ("Floors", ", ".join(_floor_name(f) for f in plan.get("floors") or ()) or "-"),
+        ("Budget", wording.clock(plan.get("budget_seconds"))),
+        ("One pass", wording.clock(plan.get("estimated_seconds"))),
+    ]
+    print_facts(facts)
+    click.echo()
+    backbones = plan.get("backbones") or []
+    print_table(
+        [
+            Column(header="backbone", cells=[str(b.get("name", "")) for b in backbones]),
+            Column(
+                header="screening",
+                cells=[wording.clock(b.get("seconds")) for b in backbones],
+                right=True,
+            ),
+        ]
+    )
+    for skipped in plan.get("skipped_backbones") or ():
+        click.echo(f"Skipped {skipped.get('name')}: {skipped.get('reason')}")
+    click.echo("Nothing was run. Leave --plan out to search.")
+
+
+def _floor_name(floor: Any) -> str:
+    return str(floor.get("name", "")) if isinstance(floor, Mapping) else str(floor)
+
+
+def _task_text(task: Mapping[str, Any]) -> str:
+    classes = task.get("classes") or []
+    names = ", ".join(map(str, classes[:6])) + (" ..." if len(classes) > 6 else "")
+    samples = wording.count(int(task.get("n_samples") or 0), "sample")
+    kinds = wording.count(len(classes), "class", "classes")
+    return f"{samples} ({task.get('modality', '?')}) in {kinds}: {names}"
+
+
+def _splits_text(task: Mapping[str, Any]) -> str:
+    folds = task.get("n_folds") or 1
+    text = f"{task.get('n_train', '?')} train, {task.get('n_validation', '?')} validation"
+    if folds > 1:
+        text += f" ({folds} folds)"
+    return f"{text}, {task.get('n_holdout', '?')} holdout"

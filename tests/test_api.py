@@ -1,0 +1,200 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+import autotl
+from autotl.api import fit_source, plan_source, predict_source
+from autotl.errors import (
+    BackboneUnavailableError,
+    InvalidDataError,
+    ModelFormatError,
+    OutputExistsError,
+    UnknownNameError,
+)
+from autotl.testing.fakes import toy_images
+
+FAST = {"backbones": "embedded/glyphs", "adaptations": "linear_probe", "trials": 1}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return toy_images(60)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Few digits, on which the embedded glyphs beat every floor."""
+    data = load_digits()
+    return data.images[:200].astype(np.uint8), data.target[:200]
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fit") / "run"
+    X, y = digits
+    model = autotl.fit(X, y.tolist(), labels_per_class=6, out=out, progress=False, **FAST)
+    assert model.result["shipped"] == "transfer"
+    return out, model
+
+
+def test_fit_gives_a_model_that_predicts(run, digits):
+    _, model = run
+    X, y = digits
+
+    assert model.predict(X).shape == (200,)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, atol=1e-5)
+    assert model.score(X, y) > 0.9
+    assert model.best_config["backbone"] == "embedded/glyphs"
+    assert len(model.leaderboard()) == 1
+
+
+@pytest.mark.parametrize("adaptations", ["linear_probe", "lp_ft"])
+def test_saved_model_predicts_the_same_in_a_new_process(digits, tmp_path, adaptations):
+    X, y = digits
+    settings = FAST | {"adaptations": adaptations, "labels_per_class": 6}
+    model = autotl.fit(X, y, progress=False, **settings)
+    model.save(tmp_path / "m")
+    np.save(tmp_path / "X.npy", X)
+    code = (
+        "import sys, numpy as np, autotl\n"
+        "X = np.load(sys.argv[1] + '/X.npy')\n"
+        "np.save(sys.argv[1] + '/P.npy', autotl.load(sys.argv[1] + '/m').predict_proba(X))\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+    assert model.result["shipped"] == "transfer"
+    np.testing.assert_array_equal(np.load(tmp_path / "P.npy"), model.predict_proba(X))
+
+
+def test_save_refuses_a_folder_that_is_not_empty(run, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+
+    with pytest.raises(OutputExistsError, match="not empty"):
+        run[1].save(tmp_path)
+
+
+def test_labels_come_back_as_they_were_given(images):
+    X, y = images
+    labels = [(-1, ("a", 1), "z")[code] for code in y]
+
+    model = autotl.fit(X, labels, progress=False, **FAST)
+
+    assert set(model.predict(X)) <= {-1, ("a", 1), "z"}
+    assert {type(label) for label in model.predict(X)} <= {int, tuple, str}
+
+
+@pytest.mark.parametrize("labels", [[-1, 0, 7], [True, False, 2], ["é", "ß", "日本"]])
+def test_labels_survive_saving(images, tmp_path, labels):
+    X, y = images
+    model = autotl.fit(X, [labels[code] for code in y], progress=False, **FAST)
+
+    loaded = autotl.load(model.save(tmp_path / "m"))
+
+    assert loaded.classes == model.classes
+    assert [type(c) for c in loaded.classes] == [type(c) for c in model.classes]
+
+
+def test_estimator_is_a_scikit_learn_classifier(images):
+    X, y = images
+    estimator = clone(autotl.TransferClassifier(random_state=4, **FAST))
+
+    estimator.fit(X, y)
+
+    assert estimator.get_params()["random_state"] == 4
+    assert list(estimator.classes_) == [0, 1, 2]
+    assert estimator.score(X, y) > 0.8
+    assert estimator.predict_proba(X).shape == (60, 3)
+
+
+def test_unknown_backbone_is_suggested(images):
+    with pytest.raises(UnknownNameError, match="Did you mean 'embedded/glyphs'"):
+        autotl.fit(*images, backbones="embedded/glyfs", progress=False)
+
+
+def test_lengths_must_agree(images):
+    X, y = images
+
+    with pytest.raises(InvalidDataError, match="y has 59 labels but X has 60 samples"):
+        autotl.fit(X, y[:-1], progress=False)
+
+
+def test_failed_call_leaves_no_folder(images, tmp_path):
+    X, y = images
+
+    with pytest.raises(InvalidDataError):
+        autotl.fit(X, y[:-1], out=tmp_path / "run", progress=False)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_weights_are_refused(run, tmp_path):
+    model = autotl.load(run[0])
+    model.save(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "model.json").read_text())
+    config["predictor"]["backbone_digest"] = "0" * 64
+    (tmp_path / "m" / "model.json").write_text(json.dumps(config))
+
+    with pytest.raises(ModelFormatError, match="other weights"):
+        autotl.load(tmp_path / "m")
+
+
+def test_missing_backbone_is_named(run, tmp_path):
+    autotl.load(run[0]).save(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "model.json").read_text())
+    config["predictor"]["backbone"] = "timm/resnet18.a1_in1k"
+    (tmp_path / "m" / "model.json").write_text(json.dumps(config))
+
+    with pytest.raises(BackboneUnavailableError, match=r"'timm/resnet18\.a1_in1k'"):
+        autotl.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "json"])
+def test_damaged_model_is_named(run, tmp_path, damage):
+    folder = autotl.load(run[0]).save(tmp_path / "m")
+    tensors = folder / "model.safetensors"
+    if damage == "truncate":
+        tensors.write_bytes(tensors.read_bytes()[:100])
+    elif damage == "remove":
+        tensors.unlink()
+    else:
+        (folder / "model.json").write_text("{")
+
+    with pytest.raises(ModelFormatError, match="damaged"):
+        autotl.load(folder)
+
+
+@pytest.fixture
+def table(tmp_path):
+    words = (["good fine great lovely"] * 20) + (["bad poor awful horrid"] * 20)
+    path = tmp_path / "reviews.csv"
+    rows = [f"{text} {i},{'pos' if 'good' in text else 'neg'}" for i, text in enumerate(words)]
+    path.write_text("text,label\n" + "\n".join([*rows, ",pos"]) + "\n")
+    return path
+
+
+def test_texts_from_a_table_to_predictions(table, tmp_path):
+    fit_source(table, backbones="embedded/words", trials=1, out=tmp_path / "run", progress=False)
+    new = tmp_path / "new.csv"
+    new.write_text('text,label\ngreat lovely,pos\n"  ",pos\nawful poor,neg\n')
+
+    predictions = predict_source(tmp_path / "run", new)
+
+    assert predictions.labels == ["pos", None, "neg"]
+    assert predictions.ids == ["row 1", "row 2", "row 3"]
+    assert predictions.score == 1.0
+    assert [s.sample for s in predictions.skipped] == ["row 2"]
+
+
+def test_plan_says_what_would_be_done(table):
+    plan = plan_source(table, backbones="embedded/words")
+
+    assert plan["metric"] == "accuracy"
+    assert plan["task"]["n_folds"] == 5
+    assert [b["name"] for b in plan["backbones"]] == ["embedded/words"]
+    assert plan["skipped_samples"]
