@@ -143,6 +143,18 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
         )
     return (
         f"{recipe(best)} was shipped: on validation it scores {best_score}, and the floor, "
-        f"{floor_name}, {floor_score}. Models are chosen on validation only; the holdout is "
-        "touched once, at the end."
+        f"{floor_name}, {floor_score}.{_preference(result, best)} Models are chosen on validation "
+        "only; the holdout is touched once, at the end."
+    )
+
+
+def _preference(result: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Say why the first row of the leaderboard is not the best model, where it is not."""
+    rows = result.get("leaderboard") or [{}]
+    first = rows[0].get("trial")
+    if first is None or first == best.get("trial"):
+        return ""
+    return (
+        f" Trial {first} leads on validation by less than one standard error, so the simpler "
+        "probe was preferred."
     )

@@ -156,3 +156,21 @@ def test_confusion_counts_the_holdout(run_search):
 
     assert np.sum(result["confusion"]) == result["task"]["n_holdout"]
     assert [c["label"] for c in result["per_class"]] == result["task"]["classes"]
+
+
+def test_preference_of_the_probe_is_explained():
+    from autotl.result.wording import shipped_sentence
+
+    best = {"trial": 3, "backbone": "a/b", "adaptation": "linear_probe", "validation": 0.97}
+    result = {
+        "metric": "accuracy",
+        "shipped": "transfer",
+        "floor": {"name": "majority", "validation": 0.5},
+        "best": best,
+        "leaderboard": [{"trial": 8}, best],
+    }
+
+    assert "Trial 8 leads on validation by less than one standard error" in shipped_sentence(
+        result
+    )
+    assert "Trial" not in shipped_sentence(result | {"leaderboard": [best]})
