@@ -198,3 +198,18 @@ def test_plan_says_what_would_be_done(table):
     assert plan["task"]["n_folds"] == 5
     assert [b["name"] for b in plan["backbones"]] == ["embedded/words"]
     assert plan["skipped_samples"]
+
+
+def test_crash_after_trials_keeps_their_journal(digits, tmp_path, monkeypatch):
+    from autotl.search.finish import Finisher
+
+    def run(self, *arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(Finisher, "run", run)
+    X, y = digits
+
+    with pytest.raises(MemoryError):
+        autotl.fit(X, y, labels_per_class=6, out=tmp_path / "run", progress=False, **FAST)
+
+    assert (tmp_path / "run" / "study.journal").stat().st_size > 0

@@ -140,7 +140,10 @@ def _fit(ctx: click.Context, data: str, arguments: Mapping[str, Any]) -> dict[st
 
 def _interrupted(out: str | None) -> str:
     if out is None:
-        return "Interrupted. Nothing was kept; run the same command again to start over."
+        return (
+            "Interrupted before a model was ready. Run the command again, into another --out "
+            "where the folder now holds the journal of the trials."
+        )
     return (
         f"Interrupted. The best model until then is in {out}: use it with "
         f"`autotl predict {shlex.quote(out)} DATA`, or search longer into another --out."

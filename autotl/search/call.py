@@ -157,10 +157,11 @@ def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
 
 
 def _clear(folder: Path, *, created: bool) -> None:
-    """Remove what an unfinished run left, so that the same command can be run again."""
-    for name in ("run.json", "study.journal", "study.journal.lock", "leaderboard.csv"):
-        (folder / name).unlink(missing_ok=True)
-    for path in [*folder.glob(".*.json.*"), *folder.glob(".*.csv.*")]:
+    """Remove what a run left that had not begun to search, so that it can be run again."""
+    if (folder / "study.journal").exists():
+        return  # finished trials are worth more than a free folder name
+    (folder / "run.json").unlink(missing_ok=True)
+    for path in folder.glob(".*.json.*"):
         path.unlink(missing_ok=True)
     if created and not any(folder.iterdir()):
         folder.rmdir()

@@ -150,7 +150,7 @@ def test_search_interrupted_too_early_exits_130(engine, monkeypatch):
     monkeypatch.setattr(sys.modules["autotl.api"], "fit_source", interrupted)
     done = run("data", "--out", "run")
     assert done.exit_code == 130
-    assert "start over" in done.stderr
+    assert "before a model was ready" in done.stderr
 
 
 def test_search_plan_of_digits_names_everything():
