@@ -3,7 +3,8 @@
     python benchmarks/catalogues/timm_catalogue.py
 
 `models.json` lists every architecture with its pretrained tags, the default one first;
-`catalogue.json` describes ten of them in full. Sizes follow from the shapes of the parameters.
+`catalogue.json` describes those of `timm_chosen.py` in full. Sizes follow from the shapes of the
+parameters; licences, preprocessing and repositories are those of timm's `pretrained_cfg`.
 """
 
 import json
@@ -13,37 +14,11 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import beit, eva, vision_transformer
+from timm_chosen import CHOSEN, TERMS
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "autotl_timm"
 
-IMAGENET = "ImageNet: research, non-commercial"
-
-# name, source domain, terms of the source data, tags, arguments of the builder
-CHOSEN: list[tuple[str, str, str, tuple[str, ...], dict[str, Any]]] = [
-    ("mobilenetv3_small_050.lamb_in1k", "imagenet-1k", IMAGENET, (), {}),
-    ("mobilenetv4_conv_small.e2400_r224_in1k", "imagenet-1k", IMAGENET, (), {}),
-    ("convnext_atto.d2_in1k", "imagenet-1k", IMAGENET, (), {}),
-    ("efficientnet_b0.ra4_e3600_r224_in1k", "imagenet-1k", IMAGENET, (), {}),
-    ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "imagenet-21k", IMAGENET, ("vit",), {}),
-    ("resnet18.a1_in1k", "imagenet-1k", IMAGENET, (), {}),
-    ("convnext_nano.in12k_ft_in1k", "imagenet-12k", IMAGENET, (), {}),
-    # Trained at 518 px; 224 px costs a sixth and timm resamples the position embeddings.
-    (
-        "vit_small_patch14_dinov2.lvd142m",
-        "lvd-142m",
-        "LVD-142M: curated from web images, not published",
-        ("self-supervised", "vit"),
-        {"img_size": 224},
-    ),
-    ("deit3_small_patch16_224.fb_in22k_ft_in1k", "imagenet-21k", IMAGENET, ("vit",), {}),
-    (
-        "vit_base_patch16_clip_224.laion2b",
-        "laion-2b",
-        "LAION-2B: links to web images under their owners' terms",
-        ("image-text", "vit"),
-        {},
-    ),
-]
 NEEDED = ("forward_features", "forward_head", "get_classifier")
 # timm writes identifiers in lower case; these are the SPDX ones.
 SPDX = {
@@ -54,7 +29,11 @@ SPDX = {
     "cc-by-4.0": "CC-BY-4.0",
     "mit": "MIT",
     "unknown": "",
+    "": "",
 }
+# Largest number of parameters of each size.
+SIZES = {"tiny": 7e6, "small": 36e6, "base": float("inf")}
+VITS = (beit.Beit, eva.Eva, vision_transformer.VisionTransformer)
 
 
 def build(name: str, **kwargs: Any) -> torch.nn.Module:
@@ -67,7 +46,9 @@ def build(name: str, **kwargs: Any) -> torch.nn.Module:
 
 
 def license_of(cfg: Any) -> str:
-    return SPDX.get(cfg.license or "", cfg.license or "")
+    """Return the SPDX identifier; SPDX writes licences that it does not list as LicenseRef-."""
+    name = cfg.license or ""
+    return SPDX.get(name, f"LicenseRef-{name.removesuffix('-license')}")
 
 
 def embed_dim(net: Any) -> int:
@@ -106,33 +87,41 @@ def models() -> dict[str, Any]:
     return table
 
 
+def tags(net: torch.nn.Module, styles: str, n_params: int) -> list[str]:
+    size = next(size for size, largest in SIZES.items() if n_params <= largest)
+    return [*styles.split(), size, *(["vit"] if isinstance(net, VITS) else [])]
+
+
 def catalogue() -> list[dict[str, Any]]:
     rows = []
-    for name, domain, terms, words, kwargs in CHOSEN:
-        cfg, net, used = timm.get_pretrained_cfg(name), build(name), build(name, **kwargs)
-        size = kwargs.get("img_size", cfg.input_size[-1])
+    for chosen in CHOSEN:
+        cfg, stored = timm.get_pretrained_cfg(chosen.name), build(chosen.name)
+        used = build(chosen.name, **chosen.kwargs) if chosen.kwargs else stored
+        counts = facts(used)
+        size = chosen.kwargs.get("img_size", cfg.input_size[-1])
         rows.append(
             {
-                "name": name,
+                "name": chosen.name,
                 "hub_id": cfg.hf_hub_id,
-                **facts(used),
+                **counts,
                 "license": license_of(cfg),
-                "source_domain": domain,
-                "source_terms": terms,
+                "source_domain": chosen.domain,
+                "source_terms": TERMS[chosen.domain],
                 "input_size": [3, size, size],
                 "mean": list(cfg.mean),
                 "std": list(cfg.std),
                 "interpolation": cfg.interpolation,
+                "published_accuracy": chosen.top1 and round(chosen.top1 / 100, 5),
                 # CLIP's last layer projects to the space that texts share; it has no classes.
-                "has_source_probs": cfg.num_classes > 0 and "image-text" not in words,
+                "has_source_probs": cfg.num_classes > 0 and "image-text" not in chosen.styles,
                 "download_bytes": sum(
-                    t.numel() * t.element_size() for t in net.state_dict().values()
+                    t.numel() * t.element_size() for t in stored.state_dict().values()
                 ),
-                "tags": list(words),
-                "kwargs": kwargs,
+                "tags": tags(used, chosen.styles, counts["n_params"]),
+                "kwargs": dict(chosen.kwargs),
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: row["n_params"])
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import autotl
 
 @autotl.hookimpl
 def autotl_backbones() -> Iterator[autotl.BackboneSpec]:
-    """Describe a few encoders of the hub."""
+    """Describe good encoders of the hub."""
     from autotl_text.catalogue import catalogue
 
     yield from catalogue()

@@ -31,7 +31,7 @@ def _rows() -> dict[str, dict[str, Any]]:
 
 
 def catalogue() -> Iterator[autotl.BackboneSpec]:
-    """Describe a few good sentence encoders."""
+    """Describe good sentence encoders that small machines can run."""
     for hub_id in _rows():
         yield _hub_spec(hub_id, all_layers=False)
 
@@ -83,7 +83,6 @@ def _hub_spec(hub_id: str, *, all_layers: bool) -> autotl.BackboneSpec:
     row = _rows().get(hub_id, {})
     kept = ("n_params", "license", "source_domain", "source_terms")
     facts = {key: row[key] for key in kept if key in row}
-    installed = all(find_spec(package) for package in _PACKAGES)
     return _spec(
         HUB + hub_id,
         lambda: hub.cached_snapshot(hub_id),
@@ -94,7 +93,7 @@ def _hub_spec(hub_id: str, *, all_layers: bool) -> autotl.BackboneSpec:
         summary=f"Text encoder {hub_id} of the hub.",
         reference=f"https://huggingface.co/{hub_id}",
         # Without the packages no download helps.
-        download_bytes=row.get("download_bytes", _UNKNOWN_BYTES) if installed else 0,
+        download_bytes=0 if _lacking() else row.get("download_bytes", _UNKNOWN_BYTES),
         tags=tuple(row.get("tags", ())),
         **facts,
     )
@@ -132,10 +131,16 @@ def _spec(
     )
 
 
+@functools.cache
+def _lacking() -> str | None:
+    """Return the name of a package that is needed and not installed."""
+    return next((package for package in _PACKAGES if find_spec(package) is None), None)
+
+
 def _unavailable(folder: Path | None) -> str | None:
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            return f"the package {package} is not installed; run: pip install {package}"
+    package = _lacking()
+    if package:
+        return f"the package {package} is not installed; run: pip install {package}"
     if folder is None:
         return f"its weights are not in the hub's cache {str(hub.cache_folder())!r}"
     found = layout.read(folder)

@@ -1,5 +1,6 @@
 """Find encoders in the Hugging Face hub's cache, and fetch them when that is asked for."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -40,10 +41,13 @@ def fetch_snapshot(hub_id: str) -> Path:
         BackboneUnavailableError: The hub cannot be reached within seconds or lacks it.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        # One question without the client's retries tells at once whether the hub answers.
-        get_hf_file_metadata(hf_hub_url(hub_id, "config.json"), timeout=_TIMEOUT_SECONDS)
+        # One question without the client's retries tells at once whether the hub answers; some
+        # tables of token vectors have no such file, which is an answer too.
+        with contextlib.suppress(EntryNotFoundError):
+            get_hf_file_metadata(hf_hub_url(hub_id, "config.json"), timeout=_TIMEOUT_SECONDS)
         return Path(
             snapshot_download(
                 hub_id,

@@ -1,4 +1,4 @@
-"""Backbones from timm: a catalogue of ten, any other by name, and builders for local weights."""
+"""Backbones from timm: a catalogue, any other model by name, and builders for local weights."""
 
 from collections.abc import Iterator
 

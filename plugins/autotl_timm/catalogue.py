@@ -20,6 +20,15 @@ PREFIX = "timm/"
 _TABLES = Path(__file__).resolve().parent
 _REFERENCE = "https://huggingface.co/"
 _BYTES_A_VALUE = 4
+_FACTS = (
+    "embed_dim",
+    "n_params",
+    "license",
+    "source_domain",
+    "source_terms",
+    "published_accuracy",
+    "has_source_probs",
+)
 _CLASSIFIER_ROWS = 1000  # of most models; only for the estimate of a download
 
 
@@ -37,23 +46,21 @@ def _rows() -> dict[str, dict[str, Any]]:
 
 
 def catalogue() -> Iterator[autotl.BackboneSpec]:
-    """Describe ten good models of all sizes."""
-    for name, row in _rows().items():
-        yield _spec(
-            name,
-            row["hub_id"],
-            kwargs=row["kwargs"],
-            summary=f"timm's {name.partition('.')[0]}, trained on {row['source_domain']}.",
-            embed_dim=row["embed_dim"],
-            n_params=row["n_params"],
-            license=row["license"],
-            source_domain=row["source_domain"],
-            source_terms=row["source_terms"],
-            input_size=tuple(row["input_size"]),
-            download_bytes=row["download_bytes"],
-            has_source_probs=row["has_source_probs"],
-            tags=tuple(row["tags"]),
-        )
+    """Describe good models of all sizes, sources and ways of pretraining."""
+    return map(_listed, _rows().values())
+
+
+def _listed(row: Mapping[str, Any]) -> autotl.BackboneSpec:
+    return _spec(
+        row["name"],
+        row["hub_id"],
+        kwargs=row["kwargs"],
+        summary=f"timm's {row['name'].partition('.')[0]}, trained on {row['source_domain']}.",
+        input_size=tuple(row["input_size"]),
+        download_bytes=row["download_bytes"],
+        tags=tuple(row["tags"]),
+        **{key: row[key] for key in _FACTS},
+    )
 
 
 def resolve(name: str) -> autotl.BackboneSpec | None:
@@ -66,7 +73,7 @@ def resolve(name: str) -> autotl.BackboneSpec | None:
     tag = tag or next(iter(row["tags"]))
     full = f"{architecture}.{tag}"
     if full in _rows():
-        return next(spec for spec in catalogue() if spec.name == PREFIX + full)
+        return _listed(_rows()[full])
     license_id, *hub_id = row["tags"][tag]
     values = row["n_params"] + _CLASSIFIER_ROWS * (row["embed_dim"] + 1)
     return _spec(
@@ -84,8 +91,6 @@ def resolve(name: str) -> autotl.BackboneSpec | None:
 def _spec(
     model: str, hub_id: str, *, kwargs: Mapping[str, Any], download_bytes: int, **facts: Any
 ) -> autotl.BackboneSpec:
-    installed = find_spec("timm") is not None
-
     def load(device: str) -> autotl.LoadedBackbone:
         from autotl_timm.networks import load_pretrained
 
@@ -99,13 +104,18 @@ def _spec(
         unavailable=lambda: _unavailable(hub_id),
         weights_digest=lambda: hub.digest(hub_id),
         # Without the package no download helps.
-        download_bytes=download_bytes if installed else 0,
+        download_bytes=download_bytes if _installed() else 0,
         **facts,
     )
 
 
+@functools.cache
+def _installed() -> bool:
+    return find_spec("timm") is not None
+
+
 def _unavailable(hub_id: str) -> str | None:
-    if find_spec("timm") is None:
+    if not _installed():
         return "the package timm is not installed; run: pip install timm"
     if hub.cached_weights(hub_id) is None:
         return f"its weights are not in the hub's cache {str(hub.cache_folder())!r}"

@@ -1,6 +1,7 @@
 """Wrap timm's networks: embeddings before the classifier, layer groups, source probabilities."""
 
 import copy
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,8 +39,20 @@ class Embedder(nn.Module):
 
 
 def _classifiers(network: Any) -> tuple[str, ...]:
-    names = network.pretrained_cfg.get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+    """Return the paths of all that follows the embedding.
+
+    timm names the last layer; a few families have a norm or a hidden layer before it that serves
+    the classifier alone. A head that pools too, which `pre_logits` tells, stays.
+    """
+    named = network.pretrained_cfg.get("classifier") or ()
+    found = network.get_classifier()
+    heads = [
+        head
+        for head in (found if isinstance(found, tuple | list) else (found,))
+        if head is not None and "pre_logits" not in inspect.signature(head.forward).parameters
+    ]
+    paths = (path for path, module in network.named_modules() if any(module is h for h in heads))
+    return (*((named,) if isinstance(named, str) else named), *paths)
 
 
 def _without(network: nn.Module, paths: Iterable[str]) -> nn.Module:
@@ -84,13 +97,20 @@ def _layer_groups(network: Any, embedder: Embedder) -> tuple[tuple[str, ...], ..
         matcher = network.group_matcher(coarse=True)
         group_of: dict[str, int] = group_parameters(network, matcher, reverse=True)
         members = {name: group_of[name.removeprefix("network.")] for name in names}
-    else:  # a few families have none; their children run in order
-        order = list(dict.fromkeys(name.split(".")[1] for name in names))
-        members = {name: order.index(name.split(".")[1]) for name in names}
+    else:  # a few families have none; their children and stages run in order
+        parts = {name: _part(network, name.removeprefix("network.")) for name in names}
+        order = list(dict.fromkeys(parts.values()))
+        members = {name: order.index(part) for name, part in parts.items()}
     groups: dict[int, list[str]] = {}
     for prefix, group in _prefixes(members):
         groups.setdefault(group, []).append(prefix)
     return tuple(tuple(groups[group]) for group in sorted(groups))
+
+
+def _part(network: nn.Module, name: str) -> str:
+    """Return the child that a parameter belongs to, or the child's stage."""
+    child, *inner = name.split(".")
+    return f"{child}.{inner[0]}" if isinstance(getattr(network, child), nn.Sequential) else child
 
 
 def _prefixes(members: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -143,7 +163,7 @@ def load_pretrained(
         ) from error
     source = source_network(network.to(device).eval())
     # CLIP's last layer projects to the space that texts share, unless it was tuned to classes.
-    projects = "clip" in model and "_ft_" not in model
+    projects = ("clip" in model or "pe_core" in model) and "_ft_" not in model
     logits = None if projects else source.source_logits
     config: Any = network.pretrained_cfg
     size = kwargs.get("img_size")

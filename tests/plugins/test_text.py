@@ -12,7 +12,7 @@ import pytest
 
 from autotl.errors import BackboneUnavailableError, InvalidDataError
 from autotl_text import layout
-from autotl_text.catalogue import catalogue, resolve_folder, resolve_hub
+from autotl_text.catalogue import resolve_folder, resolve_hub
 
 TEXTS = ["the cat sat", "a dog", "the dog sat on a cat and the cat sat on the dog"]
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", "the", "cat", "sat", "a", "dog", "on", "and"]
@@ -370,14 +370,6 @@ def test_sentence_transformer_pools_as_configured(folders, tmp_path, config, poo
     np.testing.assert_allclose(
         embed(loaded, TEXTS)[:1], embed(loaded, TEXTS[:1]), atol=1e-5
     )  # padding does not leak into the maximum
-
-
-def test_catalogue_is_complete():
-    specs = list(catalogue())
-
-    assert len(specs) == 5
-    assert len({s.name for s in specs}) == 5
-    assert all(s.license and s.n_params and s.download_bytes and s.embed_dim for s in specs)
 
 
 @pytest.mark.parametrize("name", ["text/../x", "text/a/b/c", "text/", "text/a b"])
