@@ -40,6 +40,7 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     adaptations: Sequence[str] | str | None = None,
     weights: str | Path | Sequence[str | Path] | None = None,
     download: bool = False,
+    permissive_only: bool = False,
     labels_per_class: int | None = None,
     X_holdout: Any = None,
     y_holdout: Sequence[Hashable] | None = None,
@@ -64,6 +65,8 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         adaptations: Names or patterns of methods.
         weights: Folders of local weights with a `backbones.toml`.
         download: Allow downloads of backbones named in `backbones`.
+        permissive_only: Leave out backbones whose weights or data are not known to allow
+            commercial use.
         labels_per_class: Keep so many labels of each class, hold out the rest.
         X_holdout: Samples that are touched once, at the end; None sets 20 % of `X` aside.
         y_holdout: Their labels.
@@ -89,6 +92,7 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         adaptations=adaptations,
         weights=weights,
         download=download,
+        permissive_only=permissive_only,
         labels_per_class=labels_per_class,
         X_holdout=X_holdout,
         y_holdout=y_holdout,
@@ -189,6 +193,8 @@ def _plan_row(plan: Plan, arguments: dict[str, Any]) -> dict[str, Any]:
         "metric_reason": task.metric.reason,
         "backbones": [{"name": n, "seconds": s} for n, s in plan.seconds.items()],
         "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in plan.shelf.skipped],
+        "permissive_only": arguments.get("permissive_only", False),
+        "restricted_backbones": plan.shelf.restricted,
         "skipped_samples": [{"sample": s.sample, "reason": s.reason} for s in task.skipped],
         "adaptations": plan.adaptations,
         "floors": ["majority", *(f.name for f in features)],

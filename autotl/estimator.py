@@ -31,6 +31,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         adaptations: Sequence[str] | str | None = None,
         weights: str | Path | Sequence[str | Path] | None = None,
         download: bool = False,
+        permissive_only: bool = False,
         labels_per_class: int | None = None,
         out: str | Path | None = None,
         random_state: int | None = defaults.SEED,
@@ -45,6 +46,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.adaptations = adaptations
         self.weights = weights
         self.download = download
+        self.permissive_only = permissive_only
         self.labels_per_class = labels_per_class
         self.out = out
         self.random_state = random_state

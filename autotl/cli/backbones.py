@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl.cli.group import debug_option
-from autotl.cli.options import given, json_option, working
+from autotl.cli.options import given, json_option, permissive_option, working
 from autotl.cli.render import Column, note, number, print_json, print_table
+from autotl.result.wording import yes_or_no
 
 if TYPE_CHECKING:
     from autotl.specs import BackboneSpec
@@ -20,12 +21,13 @@ __all__ = ["backbones", "listing"]
 @click.option(
     "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
 )
+@permissive_option
 @json_option
 @debug_option
 @click.pass_context
 def backbones(ctx: click.Context, /, as_json: bool, **_options: Any) -> None:
     """List pretrained backbones, whether each is usable now, and if not, why."""
-    rows, directories = listing(**given(ctx, ("modality", "weights")))
+    rows, directories = listing(**given(ctx, ("modality", "weights", "permissive_only")))
     if as_json:
         print_json({"schema": 1, "backbones": rows, "directories": directories})
         return
@@ -47,12 +49,13 @@ def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
                 header="embed_dim",
                 cells=[str(r["embed_dim"] or "-") for r in rows],
                 right=True,
-                rank=4,
+                rank=5,
             ),
-            Column(header="source", cells=[r["source_domain"] or "-" for r in rows], rank=3),
+            Column(header="source", cells=[r["source_domain"] or "-" for r in rows], rank=4),
             Column(header="license", cells=[r["license"] or "unknown" for r in rows], rank=2),
-            Column(header="terms", cells=[r["source_terms"] for r in rows], rank=6),
-            Column(header="why not", cells=[r["reason"] or "" for r in rows], rank=5),
+            Column(header="permissive", cells=[yes_or_no(r["permissive"]) for r in rows], rank=3),
+            Column(header="terms", cells=[r["source_terms"] for r in rows], rank=7),
+            Column(header="why not", cells=[r["reason"] or "" for r in rows], rank=6),
         ],
         emphasis={i: "dim" for i, r in enumerate(rows) if not r["usable"]},
     )
@@ -71,7 +74,7 @@ def listing(**shelf_arguments: Any) -> tuple[list[dict[str, Any]], list[str]]:
         known = registry.backbones
     rows = [_row(spec.name, spec, None) for spec in shelf.usable]
     for skipped in shelf.skipped:
-        spec = known.get(skipped.name) if skipped.name in known else None
+        spec = skipped.spec or (known.get(skipped.name) if skipped.name in known else None)
         rows.append(_row(skipped.name, spec, skipped.reason))
     return rows, [str(d) for d in shelf.directories]
 
@@ -88,6 +91,7 @@ def _row(name: str, spec: "BackboneSpec | None", reason: str | None) -> dict[str
         "source_domain": spec.source_domain if spec else "",
         "license": spec.license if spec else "",
         "source_terms": spec.source_terms if spec else "",
+        "permissive": spec.permissive if spec else None,
         "download_bytes": spec.download_bytes if spec else 0,
         "usable": reason is None,
         "reason": reason,

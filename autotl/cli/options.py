@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["column_options", "duration", "given", "json_option", "split_commas", "working"]
+__all__ = [
+    "column_options",
+    "duration",
+    "given",
+    "json_option",
+    "permissive_option",
+    "split_commas",
+    "working",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -50,6 +58,15 @@ def column_options(function: _F) -> _F:
     ):
         function = click.option(f"--{name}", metavar="COLUMN", help=text)(function)
     return function
+
+
+def permissive_option(function: _F) -> _F:
+    """Add `--permissive-only`."""
+    return click.option(
+        "--permissive-only",
+        is_flag=True,
+        help="Leave out what is not known to allow commercial use.",
+    )(function)
 
 
 def split_commas(

@@ -16,6 +16,7 @@ from autotl.cli.options import (
     duration,
     given,
     json_option,
+    permissive_option,
     split_commas,
     working,
 )
@@ -33,6 +34,7 @@ _FITTING = (
     "adaptations",
     "weights",
     "download",
+    "permissive_only",
     "labels_per_class",
     "seed",
     "device",
@@ -87,6 +89,7 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
     "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
 )
 @click.option("--download", is_flag=True, help="Allow downloading weights.")
+@permissive_option
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -153,7 +156,8 @@ def _interrupted(out: str | None) -> str:
 def _command_without_out(data: str, arguments: Mapping[str, Any]) -> str:
     budget = arguments.get("budget_seconds")
     limit = "" if budget is None else f" --budget {budget:g}s"
-    return f"autotl search {shlex.quote(data)}{limit} --out RUN"
+    permissive = " --permissive-only" if arguments.get("permissive_only") else ""
+    return f"autotl search {shlex.quote(data)}{limit}{permissive} --out RUN"
 
 
 def show_result(result: Mapping[str, Any], command: str = "") -> None:
@@ -172,6 +176,8 @@ def show_result(result: Mapping[str, Any], command: str = "") -> None:
     if not result.get("gap") and result.get("verdict_text"):
         facts[1] = ("", str(result["verdict_text"]))
     facts.append(("Shipped", wording.shipped_sentence(result)))
+    if not (result.get("best") or {}).get("permissive") and wording.shipped_terms(result):
+        facts.append(("Terms", wording.shipped_terms(result)))
     floor_score = wording.score_text(floor.get("holdout"), metric)
     holdout = wording.score_text(result.get("holdout"), metric)
     words = metric.replace("_", " ")
@@ -210,11 +216,20 @@ def _leaderboard(result: Mapping[str, Any], metric: str) -> None:
             Column(header="vs floor", cells=[_gap(r, metric) for r in shown], right=True),
             Column(header="95 % interval", cells=[_interval(r, metric) for r in shown], rank=1),
             Column(header="time", cells=[_time(r) for r in shown], right=True, rank=3),
+            Column(header="license", cells=[str(r.get("license", "")) for r in shown], rank=4),
+            Column(
+                header="permissive",
+                cells=[wording.yes_or_no(r.get("permissive")) for r in shown],
+                rank=5,
+            ),
+            Column(header="terms", cells=[str(r.get("source_terms", "")) for r in shown], rank=6),
         ],
         title=f"Leaderboard, by validation {metric.replace('_', ' ')}",
         emphasis={i: "cyan" for i, e in enumerate(entries) if e is None},
     )
     _rest(rows, ranked)
+    if wording.left_out_sentence(result):
+        click.echo(wording.left_out_sentence(result))
 
 
 def _rest(rows: Sequence[Mapping[str, Any]], ranked: Sequence[Mapping[str, Any]]) -> None:
@@ -278,6 +293,8 @@ def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:
     )
     for skipped in plan.get("skipped_backbones") or ():
         click.echo(f"Skipped {skipped.get('name')}: {skipped.get('reason')}")
+    if wording.left_out_sentence(plan):
+        click.echo(wording.left_out_sentence(plan))
     click.echo("Nothing was run. Leave --plan out to search.")
 
 

@@ -19,7 +19,7 @@ __all__ = ["read_result", "write_report"]
 
 SCHEMA = 1
 _SIDES = {"positive": "good", "negative": "bad"}
-_SHOWN_SAMPLES = 10
+_SHOWN_SKIPS = 10
 
 Result = Mapping[str, Any]
 
@@ -148,9 +148,11 @@ def _verdict(result: Result) -> str:
     bar = ""
     if gap and gap.get("low") is not None and gap.get("high") is not None:
         bar = interval_bar(gap, metric) + _interval_note(result, gap)
+    terms = wording.shipped_terms(result)
+    terms = f'<p class="note">Terms of {text(terms)}</p>' if terms else ""
     return (
         f'<div class="verdict {side}"><h1>{text(wording.headline(result))}</h1>'
-        f'<p>{prose(sentence)}</p>{bar}<dl class="facts">{cells}</dl></div>'
+        f'<p>{prose(sentence)}</p>{bar}<dl class="facts">{cells}</dl>{terms}</div>'
     )
 
 
@@ -166,14 +168,10 @@ def _interval_note(result: Result, gap: Mapping[str, Any]) -> str:
 
 
 def _model_section(result: Result) -> str:
-    best, out = result.get("best") or {}, result.get("out")
+    out = result.get("out")
     parts = [f"<p>{prose(wording.shipped_sentence(result))}</p>"]
     if result.get("warnings"):
         parts.append(f"<h3>Warnings</h3>{listing(result['warnings'])}")
-    if result.get("shipped") == "transfer" and (best.get("license") or best.get("source_terms")):
-        terms = f" Terms of its data: {best['source_terms']}." if best.get("source_terms") else ""
-        licence = best.get("license") or "unknown"
-        parts.append(f"<p>Licence of the backbone's weights: {text(licence)}.{text(terms)}</p>")
     load = f"autotl.load({str(out)!r})" if out else "autotl.load('folder that model.save() wrote')"
     python = (
         f"import autotl\n\nmodel = {load}\nmodel.predict(X_new)\n"
@@ -223,19 +221,22 @@ def _left_out_section(result: Result) -> str:
     parts = []
     if backbones:
         rows = [[Cell.of(b.get("name")), Cell.of(b.get("reason"), "w")] for b in backbones]
-        headers = [("Backbone", ""), ("Why it was not tried", "")]
-        parts.append(table(headers, rows, label="Skipped backbones", snug=True))
+        parts.append(_folded(("Backbone", "Why it was not tried"), rows, "backbones"))
     if samples:
         rows = [[Cell.of(s.get("sample")), Cell.of(s.get("reason"), "w")] for s in samples]
-        headers = [("Sample", ""), ("Why it was left out", "")]
         parts.append(f"<h3>{text(wording.count(len(samples), 'sample'))} left out</h3>")
-        parts.append(table(headers, rows[:_SHOWN_SAMPLES], label="Skipped samples", snug=True))
-        if len(rows) > _SHOWN_SAMPLES:
-            rest = table(
-                headers, rows[_SHOWN_SAMPLES:], label="Further skipped samples", snug=True
-            )
-            parts.append(more(f"Show the other {len(rows) - _SHOWN_SAMPLES:,}", rest))
+        parts.append(_folded(("Sample", "Why it was left out"), rows, "samples"))
     return "".join(parts)
+
+
+def _folded(titles: tuple[str, str], rows: list[list[Cell]], what: str) -> str:
+    """Return a table of what was skipped, all but its first rows folded away."""
+    headers = [(title, "") for title in titles]
+    shown = table(headers, rows[:_SHOWN_SKIPS], label=f"Skipped {what}", snug=True)
+    if len(rows) <= _SHOWN_SKIPS:
+        return shown
+    rest = table(headers, rows[_SHOWN_SKIPS:], label=f"Further skipped {what}", snug=True)
+    return shown + more(f"Show the other {len(rows) - _SHOWN_SKIPS:,}", rest)
 
 
 def _reproduce_section(result: Result) -> str:
@@ -247,6 +248,7 @@ def _reproduce_section(result: Result) -> str:
         ("Seed", result.get("seed")),
         ("Budget", wording.clock(budget) if budget else ""),
         ("Trials asked for", result.get("trials")),
+        ("Permissive only", "yes" if result.get("permissive_only") else ""),
         ("Device", result.get("device")),
         ("Metric", _metric(result)),
         ("Why this metric", result.get("metric_reason")),

@@ -100,27 +100,38 @@ def leaderboard_section(result: Mapping[str, Any]) -> str:
     return (
         "<p>Every trial, the best on validation first. Intervals are those of the difference to "
         "the floor on the same validation samples; they are not corrected for the number of "
-        f"trials.</p>{shown}{_licences(rows)}"
+        f"trials. {text(wording.left_out_sentence(result))}</p>{shown}{_licences(rows)}"
     )
 
 
 def _licences(rows: Sequence[Mapping[str, Any]]) -> str:
-    facts = {r.get("backbone"): (r.get("license"), r.get("source_terms")) for r in rows}
+    facts = {str(r.get("backbone")): r for r in rows}
     cells = [
-        [Cell.of(name), Cell.of(licence or "unknown"), Cell.of(terms or "", "w")]
-        for name, (licence, terms) in facts.items()
+        [
+            Cell.of(name),
+            Cell.of(row.get("license") or "unknown"),
+            Cell.of(row.get("source_terms") or "", "w"),
+            Cell.of(wording.yes_or_no(row.get("permissive"))),
+        ]
+        for name, row in facts.items()
     ]
-    headers = [("Backbone", ""), ("Licence of the weights", ""), ("Terms of the source data", "")]
-    return f"<h3>Licences</h3>{table(headers, cells, label='Licences')}"
+    names = ("Backbone", "Licence of the weights", "Terms of the source data", "Permissive")
+    body = table([(name, "") for name in names], cells, label="Licences")
+    return (
+        "<h3>Licences</h3><p>Permissive: both are stated to allow commercial use; what is unknown "
+        f"counts as not.</p>{body}"
+    )
 
 
 def _trial_cells(row: Mapping[str, Any], metric: str, shipped: bool) -> list[Cell]:
     state, reason = str(row.get("state", "")), str(row.get("reason") or "")
-    tags = tag("shipped", "good") if shipped else ""
+    tags = [tag("shipped", "good")] if shipped else []
     if state != "complete":
-        tags += tag("stopped early" if state == "pruned" else state, "plain")
+        tags.append(tag("stopped early" if state == "pruned" else state, "plain"))
     elif row.get("below_floor"):
-        tags += tag("below floor", "bad")
+        tags.append(tag("below floor", "bad"))
+    if row.get("permissive") is False:
+        tags.append(tag("not permissive", "plain"))
     params = ", ".join(f"{k} {_short(v)}" for k, v in (row.get("params") or {}).items())
     interval = wording.interval_text(row.get("gap_low"), row.get("gap_high"), metric)
     return [
@@ -132,7 +143,7 @@ def _trial_cells(row: Mapping[str, Any], metric: str, shipped: bool) -> list[Cel
         Cell.number(interval),
         Cell.number(_frozen(row)),
         Cell.number(wording.clock(row.get("seconds"))),
-        Cell(f"{tags} <bdi>{text(reason)}</bdi>", "w"),
+        Cell(f"{' '.join(tags)} <bdi>{text(reason)}</bdi>", "w"),
         Cell.of(params, "w"),
     ]
 

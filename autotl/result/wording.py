@@ -12,11 +12,15 @@ __all__ = [
     "headline",
     "interval_text",
     "is_share",
+    "left_out_sentence",
     "recipe",
     "score_text",
     "shipped_sentence",
+    "shipped_terms",
+    "yes_or_no",
 ]
 
+_NAMED = 4  # backbones that a sentence names before it counts the rest
 _SHARES = {"accuracy", "balanced_accuracy"}
 _HEADLINES = {
     "positive": "Transfer helps",
@@ -146,6 +150,37 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
         f"{floor_name}, {floor_score}.{_preference(result, best)} Models are chosen on validation "
         "only; the holdout is touched once, at the end."
     )
+
+
+def shipped_terms(result: Mapping[str, Any]) -> str:
+    """Say what the shipped backbone may be used for; empty where the floor was shipped."""
+    from autotl.shelf import terms_text  # here, because `autotl search --help` needs no shelf
+
+    best = result.get("best")
+    if not best or result.get("shipped") != "transfer":
+        return ""
+    terms = terms_text(str(best.get("license") or ""), str(best.get("source_terms") or ""))
+    leave = (
+        "Its authors state that weights and data allow commercial use."
+        if best.get("permissive")
+        else "It is not known to allow commercial use."
+    )
+    return f"{best.get('backbone', '?')}: {terms}. {leave}"
+
+
+def left_out_sentence(result: Mapping[str, Any]) -> str:
+    """Name what a run for permissive backbones left out; empty where it left out nothing."""
+    names = [str(name) for name in result.get("restricted_backbones") or ()]
+    if not names:
+        return ""
+    shown = ", ".join(names[:_NAMED])
+    rest = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"Left out by --permissive-only: {shown}{rest}."
+
+
+def yes_or_no(value: Any) -> str:
+    """Write a truth value in a word; empty where it is not known."""
+    return "" if value is None else "yes" if value else "no"
 
 
 def _preference(result: Mapping[str, Any], best: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from autotl.search.budget import Budget
 from autotl.search.engine import Search, Settings, open_run_folder, select_adaptations
 from autotl.search.progress import Progress, SilentProgress, make_progress
 from autotl.search.screening import SUBSAMPLE, subsample
-from autotl.shelf import Shelf, open_shelf
+from autotl.shelf import Shelf, open_shelf, terms_text
 
 
 class SearchArguments(TypedDict, total=False):
@@ -30,6 +30,7 @@ class SearchArguments(TypedDict, total=False):
     adaptations: Sequence[str] | str | None
     weights: str | Path | Sequence[str | Path] | None
     download: bool
+    permissive_only: bool
     labels_per_class: int | None
     X_holdout: Any
     y_holdout: Sequence[Hashable] | None
@@ -97,24 +98,32 @@ def _prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> 
         backbones=names,
         weights=arguments.get("weights"),
         download=arguments.get("download", False),
+        permissive_only=arguments.get("permissive_only", False),
     )
     exact = names is not None and not any(c in name for name in names for c in "*?[")
     if exact and not shelf.usable:
         reasons = "; ".join(f"{s.name!r}: {s.reason}" for s in shelf.skipped)
         raise BackboneUnavailableError(
             f"None of the named backbones can be used: {reasons}. "
-            "Name others, or leave --backbones out; `autotl backbones` lists what is usable."
+            f"Name others, or leave {_choosing(arguments)} out; `autotl backbones` lists what is "
+            "usable."
         )
     for text in task.warnings:
         progress.message(text)
     return task, shelf
 
 
+def _choosing(arguments: SearchArguments) -> str:
+    """Name the options that decide which backbones are used."""
+    permissive = arguments.get("permissive_only", False)
+    return "--backbones or --permissive-only" if permissive else "--backbones"
+
+
 def _download(shelf: Shelf, budget: Budget, progress: Progress) -> None:
     """Fetch what the user named and allowed; the time does not count into the budget."""
     for spec in [s for s in shelf.usable if s.name in shelf.downloads]:
         size = f"{spec.download_bytes / 1e6:.0f} MB" if spec.download_bytes > 1 else "unknown size"
-        terms = "; ".join(filter(None, [spec.license or "licence unknown", spec.source_terms]))
+        terms = terms_text(spec.license, spec.source_terms)
         progress.message(f"Downloading {spec.name}: {size}, {terms}")
         began = time.monotonic()
         try:

@@ -22,7 +22,14 @@ from autotl.search.interrupts import deferred
 from autotl.search.progress import Progress
 from autotl.search.screening import Screened, Screening
 from autotl.search.study import Study
-from autotl.search.summary import leaderboard, row_of, summarise, versions, write_leaderboard
+from autotl.search.summary import (
+    leaderboard,
+    row_of,
+    summarise,
+    versions,
+    why_no_backbone,
+    write_leaderboard,
+)
 from autotl.shelf import Shelf
 from autotl.specs import AdaptationSpec
 
@@ -128,6 +135,8 @@ class Search:
         self.timings["reading"] = self.budget.elapsed()
         if self.settings.out is not None:
             self._write_run()
+        if not self.shelf.usable:
+            self.progress.message(why_no_backbone(self))
         self.progress.stage("Floor", "the best model without transfer")
         started = time.perf_counter()
         self.baselines = self.measurement.run()

@@ -73,6 +73,7 @@ def row_of(
         "finished_at": outcome.finished_at,
         "license": spec.license if spec else "",
         "source_terms": spec.source_terms if spec else "",
+        "permissive": spec.permissive if spec else False,
     }
     if outcome.value is not None and outcome.proba is not None and floor.proba is not None:
         rows = validation_rows(task)
@@ -137,6 +138,8 @@ def summarise(
         "n_trials": {state: counts.get(state, 0) for state in ("complete", "pruned", "failed")},
         "timings": search.timings,
         "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in search.shelf.skipped],
+        "permissive_only": _permissive_only(search),
+        "restricted_backbones": search.shelf.restricted,
         "skipped_samples": [{"sample": s.sample, "reason": s.reason} for s in task.skipped],
         "warnings": _warnings(search, study, finish, verdict),
         "task": {
@@ -173,7 +176,7 @@ def _best(
         return None
     row = next(r for r in rows if r["trial"] == best.trial)
     keys = ("trial", "backbone", "adaptation", "freeze_depth", "freeze_fraction", "params",
-            "validation", "steps", "license", "source_terms")  # fmt: skip
+            "validation", "steps", "license", "source_terms", "permissive")  # fmt: skip
     y = task.y[task.split.holdout]
     return {k: row[k] for k in keys} | {"holdout": float(task.metric(y, finish.transfer_proba))}
 
@@ -194,13 +197,27 @@ def _verdict_text(verdict: str, finish: Finish, task: Task) -> str:
     )
 
 
+def _permissive_only(search: "Search") -> bool:
+    return bool(search.settings.asked.get("permissive_only", False))
+
+
+def why_no_backbone(search: "Search") -> str:
+    """Say why there was nothing to transfer from."""
+    skipped = search.shelf.skipped
+    which, advice = "backbone", ""
+    if _permissive_only(search):
+        which = "permissive backbone"
+        advice = " Where your use allows it, leave --permissive-only out to try more."
+    reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3])
+    return (
+        f"No {which} was usable, so the floor is the fitted model: {reasons or 'none is listed'}"
+        f"{'; ...' if len(skipped) > 3 else '.'}{advice}"
+    )
+
+
 def _why_no_candidate(search: "Search", study: Study) -> str:
     if not search.shelf.usable:
-        return (
-            "No backbone was usable, so the floor is the fitted model: "
-            + "; ".join(f"{s.name}: {s.reason}" for s in search.shelf.skipped[:3])
-            + ("; ..." if len(search.shelf.skipped) > 3 else ".")
-        )
+        return why_no_backbone(search)
     if study.outcomes and all(o.state == "failed" for o in study.outcomes):
         return (
             "Every trial failed, so the floor is the fitted model. The leaderboard says why each "

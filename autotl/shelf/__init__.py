@@ -2,5 +2,6 @@
 
 from autotl.shelf.folder import SkippedBackbone, read_weights_folder
 from autotl.shelf.listing import Shelf, open_shelf
+from autotl.shelf.terms import terms_text
 
-__all__ = ["Shelf", "SkippedBackbone", "open_shelf", "read_weights_folder"]
+__all__ = ["Shelf", "SkippedBackbone", "open_shelf", "read_weights_folder", "terms_text"]

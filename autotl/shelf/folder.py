@@ -44,10 +44,11 @@ Architectures = Mapping[str, Callable[..., SourceNetwork]]
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedBackbone:
-    """A backbone that cannot be used now, and why."""
+    """A backbone that is not used now, and why; `spec` where it could be described."""
 
     name: str
     reason: str
+    spec: BackboneSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +238,11 @@ def _preprocessing(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that go into the spec as they are; a wrong one is left out."""
+    """Return the fields that go into the spec as they are; a wrong one is left out.
+
+    Raises:
+        InvalidDataError: `permissive` is no truth value; a guess at what was meant could mislead.
+    """
     words = ("summary", "reference", "source_domain", "license", "source_terms")
     facts: dict[str, Any] = {
         k: _printable(table[k]) for k in words if isinstance(table.get(k), str)
@@ -247,6 +252,12 @@ def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
         facts["published_accuracy"] = float(accuracy)  # type: ignore[arg-type]  # as above
     if type(table.get("embed_dim")) is int and table["embed_dim"] > 0:
         facts["embed_dim"] = table["embed_dim"]
+    facts["permissive"] = table.get("permissive", False)
+    if not isinstance(facts["permissive"], bool):
+        raise InvalidDataError(
+            f"its permissive is {facts['permissive']!r}; use true where the weights and their "
+            "data allow commercial use, and false or nothing otherwise"
+        )
     return facts
 
 

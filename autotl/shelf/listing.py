@@ -8,6 +8,7 @@ from pathlib import Path
 from autotl.errors import DuplicateNameError, InvalidDataError, UnknownNameError
 from autotl.registry import Catalog, Registry, get_registry
 from autotl.shelf.folder import MODALITY, SkippedBackbone, read_weights_folder
+from autotl.shelf.terms import restriction
 from autotl.specs import BackboneSpec
 
 __all__ = ["Shelf", "open_shelf"]
@@ -21,20 +22,23 @@ class Shelf:
 
     Args:
         usable: In the order in which they were named or registered.
-        skipped: Those that cannot be used now.
+        skipped: Those that cannot be used now, or were not asked for.
         directories: Weights folders that were read, absolute.
         downloads: Names among `usable` whose weights `load` will download.
+        restricted: Names among `skipped` that only their terms keep from being used.
     """
 
     usable: list[BackboneSpec] = field(default_factory=list)
     skipped: list[SkippedBackbone] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     downloads: list[str] = field(default_factory=list)
+    restricted: list[str] = field(default_factory=list)
 
     def skip(self, name: str, reason: str) -> None:
         """Move a usable backbone to the skipped ones, because it failed when it was run."""
+        spec = next((spec for spec in self.usable if spec.name == name), None)
         self.usable[:] = [spec for spec in self.usable if spec.name != name]
-        self.skipped.append(SkippedBackbone(name=name, reason=reason))
+        self.skipped.append(SkippedBackbone(name=name, reason=reason, spec=spec))
 
 
 def open_shelf(
@@ -43,6 +47,7 @@ def open_shelf(
     backbones: Sequence[str] | None = None,
     weights: str | Path | Sequence[str | Path] | None = None,
     download: bool = False,
+    permissive_only: bool = False,
     registry: Registry | None = None,
 ) -> Shelf:
     """List the backbones that can be used now, and those that cannot with the reason.
@@ -52,6 +57,7 @@ def open_shelf(
         backbones: Names or shell patterns; None takes all that are listed.
         weights: Folders of local weights, besides those in AUTOTL_WEIGHTS.
         download: Allows a download for backbones that `backbones` names or matches.
+        permissive_only: Skips, with the reason, what is not known to allow commercial use.
         registry: Where plugins are registered; None takes the installed ones.
 
     Raises:
@@ -76,7 +82,7 @@ def open_shelf(
         chosen, skipped = _chosen(backbones, modality, registry, listed, unreadable)
     shelf = Shelf(skipped=skipped, directories=[str(d) for d in directories])
     for spec in chosen:
-        _place(shelf, spec, download and backbones is not None)
+        _place(shelf, spec, download and backbones is not None, permissive_only)
     return shelf
 
 
@@ -167,24 +173,32 @@ def _named(
         raise UnknownNameError("backbone", name, known, hint) from None
 
 
-def _place(shelf: Shelf, spec: BackboneSpec, may_download: bool) -> None:
+def _place(shelf: Shelf, spec: BackboneSpec, may_download: bool, permissive_only: bool) -> None:
     """Put one backbone among the usable or the skipped ones."""
+    reason, downloads = _obstacle(spec, may_download)
+    terms = restriction(spec) if permissive_only else None
+    if terms is not None and reason is None:
+        shelf.restricted.append(spec.name)
+    reason = terms or reason
+    if reason is not None:
+        shelf.skipped.append(SkippedBackbone(name=spec.name, reason=reason, spec=spec))
+        return
+    shelf.usable.append(spec)
+    if downloads:
+        shelf.downloads.append(spec.name)
+
+
+def _obstacle(spec: BackboneSpec, may_download: bool) -> tuple[str | None, bool]:
+    """Return why a backbone cannot be used now, or None, and whether its use is a download."""
     try:
         reason = spec.unavailable()
     except Exception as error:  # noqa: BLE001  # a plugin's code may raise anything
-        shelf.skipped.append(SkippedBackbone(name=spec.name, reason=f"{error!r}"))
-        return
-    if reason is not None and spec.download_bytes > 0:
-        if may_download:
-            shelf.downloads.append(spec.name)
-            reason = None
-        else:
-            size = _size(spec.download_bytes)
-            reason = f"needs a download of {size}; name it with --download"
-    if reason is None:
-        shelf.usable.append(spec)
-    else:
-        shelf.skipped.append(SkippedBackbone(name=spec.name, reason=reason))
+        return f"{error!r}", False
+    if reason is None or spec.download_bytes <= 0:
+        return reason, False
+    if may_download:
+        return None, True
+    return f"needs a download of {_size(spec.download_bytes)}; name it with --download", False
 
 
 def _size(size_bytes: int) -> str:

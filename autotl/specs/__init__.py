@@ -8,6 +8,7 @@ from autotl.specs.adaptations import AdaptationSpec, AdaptationTask, Inputs, Pre
 from autotl.specs.algebra import SpectralDecomposition
 from autotl.specs.backbones import BackboneSourceSpec, BackboneSpec, LoadedBackbone, SourceNetwork
 from autotl.specs.base import CommandSpec, SavedState, Spec
+from autotl.specs.fingerprints import LayerStatistics, SourceFingerprint
 from autotl.specs.modalities import ModalitySpec, RawFeatureSpec
 from autotl.specs.scores import DomainSample, ScoreInput, ScoreSpec, SimilaritySpec
 from autotl.specs.spaces import Choice, Range, Space
@@ -21,6 +22,7 @@ __all__ = [
     "CommandSpec",
     "DomainSample",
     "Inputs",
+    "LayerStatistics",
     "LoadedBackbone",
     "ModalitySpec",
     "Predictor",
@@ -30,6 +32,7 @@ __all__ = [
     "ScoreInput",
     "ScoreSpec",
     "SimilaritySpec",
+    "SourceFingerprint",
     "SourceNetwork",
     "Space",
     "Spec",

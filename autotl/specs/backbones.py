@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autotl.specs.base import Spec
+from autotl.specs.fingerprints import SourceFingerprint
 
 if TYPE_CHECKING:
     import torch
@@ -47,10 +48,14 @@ class BackboneSpec(Spec):
         source_domain: Short name of the data it learnt from, such as "imagenet-1k".
         license: SPDX identifier of the weights' licence, "" when unknown.
         source_terms: Terms of the data behind the weights, "" when they add nothing.
+        permissive: Whether the licence of the weights and the terms of the data behind them both
+            allow commercial use; unknown counts as not.
         input_size: (channels, height, width) of its native input for images.
         download_bytes: Bytes a download would take; 0 when nothing ever needs downloading.
         published_accuracy: Accuracy on its source task in [0, 1].
         has_source_probs: Whether `source_probs` will be there after loading.
+        fingerprint: Returns statistics of the features on data of the source domain, or None
+            when there are none.
         tags: Free words such as "self-supervised".
     """
 
@@ -63,10 +68,12 @@ class BackboneSpec(Spec):
     source_domain: str = ""
     license: str = ""
     source_terms: str = ""
+    permissive: bool = False
     input_size: tuple[int, ...] | None = None
     download_bytes: int = 0
     published_accuracy: float | None = None
     has_source_probs: bool = False
+    fingerprint: Callable[[], SourceFingerprint] | None = None
     tags: tuple[str, ...] = ()
 
 

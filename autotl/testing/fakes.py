@@ -188,6 +188,7 @@ def fake_backbone(name: str = "fake/tiny", *, seed: int = 0) -> BackboneSpec:
         weights_digest=lambda: f"fake-{seed}",
         source_domain="none",
         license="Apache-2.0",
+        permissive=True,
         input_size=(3, _SIDE, _SIDE),
         has_source_probs=True,
     )

@@ -21,5 +21,10 @@ def load_tiny(device: str) -> autotl.LoadedBackbone:
 def autotl_backbones() -> Iterator[autotl.BackboneSpec]:
     """Describe the backbone without building it."""
     yield autotl.BackboneSpec(
-        name="example/tiny", modality="image", embed_dim=48, load=load_tiny, license="Apache-2.0"
+        name="example/tiny",
+        modality="image",
+        embed_dim=48,
+        load=load_tiny,
+        license="Apache-2.0",
+        permissive=True,
     )

@@ -1,5 +1,6 @@
 """Exit codes, usage errors, lazy imports and output of the commands that need no engine."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from autotl.cli import main
 from autotl.cli.group import LazyGroup, debug_option
 from autotl.errors import InvalidDataError
+from autotl.registry import get_registry
+from autotl.testing import fake_backbone
 
 COMMANDS = ["search", "predict", "report", "backbones", "plugins", "doctor"]
 
@@ -147,6 +150,34 @@ def test_backbones_json_tells_who_is_usable(runner):
     assert rows["embedded/glyphs"]["usable"] is True
     assert rows["embedded/glyphs"]["license"] == "Apache-2.0"
     assert all(row["usable"] == (row["reason"] is None) for row in rows.values())
+
+
+def test_backbones_permissive_only_says_why_not(runner, monkeypatch):
+    catalog = get_registry().backbones
+    free = fake_backbone("fake/free")
+    limited = dataclasses.replace(free, name="fake/limited", permissive=False, source_terms="lab")
+    for spec in (free, limited):
+        monkeypatch.setitem(catalog._specs, spec.name, spec)
+        monkeypatch.setitem(catalog._aliases, spec.name, spec.name)
+        monkeypatch.setitem(catalog._owners, spec.name, "fake 1")
+
+    result = runner.invoke(main, ["backbones", "--permissive-only", "--json"])
+
+    rows = {row["name"]: row for row in json.loads(result.stdout)["backbones"]}
+    assert rows["fake/free"]["usable"] is True
+    assert rows["fake/free"]["permissive"] is True
+    assert rows["fake/limited"]["usable"] is False
+    assert rows["fake/limited"]["permissive"] is False
+    assert "(Apache-2.0; lab)" in rows["fake/limited"]["reason"]
+    assert all(row["permissive"] for row in rows.values() if row["usable"])
+
+
+def test_backbones_shows_licence_and_terms(runner):
+    lines = runner.invoke(main, ["backbones", "--modality", "image"]).stdout.splitlines()
+    assert {"license", "permissive", "terms"} <= set(lines[0].split())
+    (glyphs,) = [line for line in lines if line.startswith("embedded/glyphs ")]
+    assert "Apache-2.0" in glyphs
+    assert "fonts" in glyphs
 
 
 def test_backbones_piped_is_never_truncated(runner, monkeypatch):

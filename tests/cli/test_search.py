@@ -49,9 +49,9 @@ def test_search_passes_every_option(engine):
     run(
         "data", "--modality", "text", "--metric", "f1_macro", "--budget", "1m", "--trials", "3",
         "--backbones", "a,b", "--backbones", "c", "--adaptations", "lp_ft", "--weights", "w1",
-        "--weights", "w2", "--download", "--labels-per-class", "10", "--holdout", "h",
-        "--groups", "who", "--out", "run", "--seed", "7", "--device", "cpu", "--no-progress",
-        "--text", "t", "--label", "l", "--split", "s", "--image", "i",
+        "--weights", "w2", "--download", "--permissive-only", "--labels-per-class", "10",
+        "--holdout", "h", "--groups", "who", "--out", "run", "--seed", "7", "--device", "cpu",
+        "--no-progress", "--text", "t", "--label", "l", "--split", "s", "--image", "i",
     )  # fmt: skip
     ((_, arguments),) = engine
     assert arguments.pop("started") > 0
@@ -64,6 +64,7 @@ def test_search_passes_every_option(engine):
         "adaptations": ["lp_ft"],
         "weights": ("w1", "w2"),
         "download": True,
+        "permissive_only": True,
         "labels_per_class": 10,
         "holdout": "h",
         "groups_column": "who",
@@ -126,6 +127,37 @@ def test_search_shows_a_run_without_any_trial(engine, result):
 def test_search_keeps_control_characters_from_the_terminal(engine, result):
     result["leaderboard"][0]["backbone"] = "evil\x1b[2Jname"
     assert "\x1b" not in run("data", "--out", "run").stdout
+
+
+def test_search_names_what_permissive_only_left_out(engine, result):
+    assert "--permissive-only" not in run("data", "--out", "run").stdout
+    names = [f"fake/{i}" for i in range(6)]
+    result |= {"permissive_only": True, "restricted_backbones": names}
+    shown = run("data", "--out", "run", "--permissive-only").stdout
+    assert "Left out by --permissive-only: fake/0, fake/1, fake/2, fake/3 and 2 more.\n" in shown
+
+
+def test_search_shows_terms_in_the_leaderboard(engine, result):
+    result["leaderboard"][0] |= {"source_terms": "scans: research only", "permissive": False}
+    header, _, first = run("data", "--out", "run").stdout.splitlines()[1:4]
+    assert header.split()[-3:] == ["license", "permissive", "terms"]
+    assert first.endswith("Apache-2.0   no           scans: research only")
+
+
+def test_search_warns_of_the_terms_of_what_it_ships(engine, result):
+    result["best"] |= {"source_terms": "scans: research only", "permissive": False}
+    shown = run("data", "--out", "run").stdout
+    assert "Apache-2.0; scans: research only. It is not known to allow commercial" in shown
+    result["best"]["permissive"] = True
+    assert "Terms" not in run("data", "--out", "run").stdout
+    result |= {"shipped": "floor", "best": result["best"] | {"permissive": False}}
+    assert "Terms" not in run("data", "--out", "run").stdout
+
+
+def test_search_without_out_repeats_permissive_only(engine, result):
+    result["out"] = None
+    done = run("data", "--budget", "60s", "--permissive-only")
+    assert "autotl search data --budget 60s --permissive-only --out RUN" in done.stdout
 
 
 def test_search_without_out_says_nothing_is_kept(engine, result):

@@ -88,6 +88,39 @@ def test_report_lists_every_trial(result):
     assert all(str(row["reason"]) in text for row in result["leaderboard"])
 
 
+def test_report_says_the_terms_of_what_is_shipped(result):
+    result["best"] |= {"license": "MIT", "source_terms": "scans: research only"}
+    said = "Terms of embedded/glyphs: MIT; scans: research only."
+    assert f"{said} It is not known to allow commercial use." in checked(render(result))
+    result["best"]["permissive"] = True
+    assert f"{said} Its authors state" in checked(render(result))
+    result["shipped"] = "floor"
+    assert said not in checked(render(result))
+
+
+def test_report_marks_what_is_not_permissive(result):
+    assert "not permissive" not in checked(render(result))  # a result of an older version
+    result["leaderboard"][1]["permissive"] = False
+    assert checked(render(result)).count("not permissive") == 1
+
+
+def test_report_names_what_permissive_only_left_out(result):
+    result["restricted_backbones"] = ["fake/limited"]
+    assert "Left out by --permissive-only: fake/limited." in checked(render(result))
+
+
+def test_report_folds_a_long_list_of_skipped_backbones(result):
+    rows = [{"name": f"fake/{i}", "reason": "needs a download"} for i in range(40)]
+    page = render(result | {"skipped_backbones": rows})
+    assert "Show the other 30" in checked(page)
+    assert page.index("fake/9<") < page.index("Show the other 30") < page.index("fake/10<")
+
+
+def test_report_remembers_permissive_only(result):
+    assert "Permissive only" not in checked(render(result))
+    assert "Permissive only" in checked(render(result | {"permissive_only": True}))
+
+
 def test_report_draws_the_interval_beside_zero(result):
     page = render(result)
     assert 'class="band good"' in page

@@ -85,12 +85,28 @@ def test_folder_describes_a_backbone(tmp_path):
     assert spec.n_params == 3 * 5 * 9 + 5 + 5 + 5 + 5 * 4 + 4  # without batch norm's statistics
     assert spec.source_domain == "somewhere"
     assert spec.license == "MIT"
+    assert spec.permissive is False
     assert spec.input_size == (3, 8, 8)
     assert spec.published_accuracy == 0.5
     assert spec.has_source_probs
     assert spec.download_bytes == 0
     assert spec.unavailable() is None
     assert spec.weights_digest() == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_permissive_is_read(tmp_path):
+    weights(write(tmp_path, entry() + "permissive = true\n"))
+
+    (spec,), _ = read_weights_folder(tmp_path, SOURCES)
+
+    assert spec.permissive is True
+
+
+@pytest.mark.parametrize("value", ['"false"', "1", "[]"])
+def test_permissive_of_another_type_is_refused(tmp_path, value):
+    weights(write(tmp_path, entry() + f"permissive = {value}\n"))
+
+    assert "use true" in reasons(tmp_path)["local/own"]
 
 
 def test_folder_loads_a_backbone(tmp_path):

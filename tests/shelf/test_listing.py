@@ -115,6 +115,52 @@ def test_unknown_size_is_said():
     assert "unknown size" in reasons(shelf)["fake/odd"]
 
 
+def with_restricted() -> Registry:
+    found = registry()
+    tiny = dataclasses.replace(fake_backbone("fake/tiny"), permissive=False)
+    for spec in (
+        dataclasses.replace(tiny, name="fake/lab", source_terms="scans: research only."),
+        dataclasses.replace(tiny, name="fake/unknown", license=""),
+        dataclasses.replace(
+            tiny, name="fake/distant", unavailable=lambda: "not here", download_bytes=22_400_000
+        ),
+    ):
+        found.backbones.add(spec, "fake 1")
+    return found
+
+
+def test_permissive_only_names_the_terms_of_what_it_leaves_out():
+    everything = open_shelf(registry=with_restricted())
+    shelf = open_shelf(permissive_only=True, registry=with_restricted())
+
+    assert {"fake/lab", "fake/unknown"} <= set(names(everything))
+    assert everything.restricted == []
+    assert names(shelf) == ["fake/tiny", "fake/small", "fake/words", "fake/cached"]
+    assert reasons(shelf)["fake/lab"] == (
+        "not known to allow commercial use (Apache-2.0; scans: research only), "
+        "left out by --permissive-only"
+    )
+    assert "(licence unknown)" in reasons(shelf)["fake/unknown"]
+    assert reasons(shelf)["fake/gone"] == "no file"
+
+
+def test_restricted_are_those_that_only_their_terms_keep_out():
+    shelf = open_shelf(permissive_only=True, registry=with_restricted())
+
+    assert shelf.restricted == ["fake/lab", "fake/unknown"]
+    assert "--permissive-only" in reasons(shelf)["fake/distant"]  # no advice to download it
+
+
+def test_permissive_only_downloads_nothing_restricted():
+    found = with_restricted()
+    wanted = ["fake/far", "fake/distant"]
+
+    shelf = open_shelf(backbones=wanted, download=True, permissive_only=True, registry=found)
+
+    assert names(shelf) == shelf.downloads == ["fake/far"]
+    assert shelf.restricted == ["fake/distant"]
+
+
 @pytest.mark.parametrize("name", ["fake/tinny", "fake/x*", "made/down", "nothing"])
 def test_unknown_name_is_an_error(name):
     with pytest.raises(UnknownNameError) as caught:
@@ -140,7 +186,7 @@ def test_no_names_are_an_error():
         open_shelf(backbones=[], registry=registry())
 
 
-def local(folder: Path, name: str = "own") -> Path:
+def local(folder: Path, name: str = "own", facts: str = "") -> Path:
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -148,7 +194,7 @@ def local(folder: Path, name: str = "own") -> Path:
     save_file({"w": np.zeros(3, np.float32)}, folder / f"{name}.safetensors")
     (folder / "backbones.toml").write_text(
         f'[[backbone]]\nname = "{name}"\narchitecture = "net"\ninput_size = [1, 8, 8]\n'
-        "mean = [0]\nstd = [1]\n"
+        f"mean = [0]\nstd = [1]\n{facts}\n"
     )
     return folder
 
@@ -198,6 +244,18 @@ def test_local_skips_are_named(tmp_path):
     assert not other.skipped
 
 
+def test_local_weights_are_permissive_where_they_say_so(tmp_path):
+    weights = [local(tmp_path / "a", "a", "permissive = true"), local(tmp_path / "b", "b")]
+
+    shelf = open_shelf(
+        backbones=["local/*"], weights=weights, permissive_only=True, registry=with_builder()
+    )
+
+    assert names(shelf) == ["local/a"]
+    (skipped,) = shelf.skipped
+    assert (skipped.name, skipped.spec.modality) == ("local/b", "image")
+
+
 def test_same_name_in_two_folders_counts_once(tmp_path):
     weights = [local(tmp_path / "a"), local(tmp_path / "b")]
 
@@ -225,7 +283,7 @@ def test_shelf_of_installed_plugins(tmp_path, monkeypatch):
     named = open_shelf(backbones=["timm/resnet34", "text/some/model"], registry=found)
 
     assert not shelf.usable
-    assert len(shelf.skipped) == 15
+    assert len(shelf.skipped) == len(found.backbones) > 0
     assert set(reasons(named)) == {"timm/resnet34.a1_in1k", "text/some/model"}
     assert "unknown size" in reasons(named)["text/some/model"]
 
