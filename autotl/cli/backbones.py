@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["backbones", "listing"]
 
+_KNOWN_SIZE_BYTES = 10_000  # below it, a source only says that there is something to download
+
 
 @click.command()
 @click.option("--modality", metavar="NAME", help="Only those that read this kind of sample.")
@@ -31,34 +33,67 @@ def backbones(ctx: click.Context, /, as_json: bool, **_options: Any) -> None:
     if as_json:
         print_json({"schema": 1, "backbones": rows, "directories": directories})
         return
-    if rows:
-        _print_rows(rows)
-    note(f"{sum(r['usable'] for r in rows)} of {len(rows)} usable now.")
+    # The names of those at hand are short: a table of their own has room for all its columns.
+    for title, usable in (("Usable now", True), ("Not usable now", False)):
+        if chosen := [row for row in rows if row["usable"] is usable]:
+            _print_rows(chosen, title)
+            click.echo()
+    _print_terms(rows)
+    note(f"{sum(r['usable'] for r in rows)} of {len(rows)} usable now.{_advice(rows)}")
 
 
-def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    print_table(
-        [
-            Column(header="name", cells=[r["name"] for r in rows]),
-            Column(header="reads", cells=[r["modality"] or "-" for r in rows], rank=1),
-            Column(header="usable", cells=["yes" if r["usable"] else "no" for r in rows]),
-            Column(
-                header="params", cells=[number(r["n_params"]) for r in rows], right=True, rank=2
-            ),
-            Column(
-                header="embed_dim",
-                cells=[str(r["embed_dim"] or "-") for r in rows],
-                right=True,
-                rank=5,
-            ),
-            Column(header="source", cells=[r["source_domain"] or "-" for r in rows], rank=4),
-            Column(header="license", cells=[r["license"] or "unknown" for r in rows], rank=2),
-            Column(header="permissive", cells=[yes_or_no(r["permissive"]) for r in rows], rank=3),
-            Column(header="terms", cells=[r["source_terms"] for r in rows], rank=7),
-            Column(header="why not", cells=[r["reason"] or "" for r in rows], rank=6),
-        ],
-        emphasis={i: "dim" for i, r in enumerate(rows) if not r["usable"]},
-    )
+def _advice(rows: Sequence[dict[str, Any]]) -> str:
+    """Say how those that only need a download come into use."""
+    n_far = sum(r["download_bytes"] > 0 and not r["usable"] for r in rows)
+    return f" {n_far} need a download: name them with --backbones and --download." if n_far else ""
+
+
+def _usable(row: dict[str, Any]) -> str:
+    """Write whether a backbone is usable now, or how much it takes to make it so."""
+    if row["usable"] or row["download_bytes"] <= 0:
+        return yes_or_no(row["usable"])
+    known = row["download_bytes"] >= _KNOWN_SIZE_BYTES
+    return f"{max(1, round(row['download_bytes'] / 1e6))} MB away" if known else "download"
+
+
+def _print_terms(rows: Sequence[dict[str, Any]]) -> None:
+    """List the terms of the source data once each, since they are long and repeat."""
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        known = sources.setdefault(row["source_terms"], [])
+        if row["source_domain"] not in known:
+            known.append(row["source_domain"])
+    sources.pop("", None)
+    if sources:
+        print_table(
+            [
+                Column(
+                    header="source", cells=[", ".join(filter(None, s)) for s in sources.values()]
+                ),
+                Column(header="terms of its data", cells=list(sources)),
+            ]
+        )
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
+    columns = [
+        Column(header="name", cells=[r["name"] for r in rows]),
+        Column(header="reads", cells=[r["modality"] or "-" for r in rows], rank=4),
+        Column(header="params", cells=[number(r["n_params"]) for r in rows], right=True, rank=2),
+        Column(
+            header="embed_dim",
+            cells=[str(r["embed_dim"] or "-") for r in rows],
+            right=True,
+            rank=5,
+        ),
+        Column(header="source", cells=[r["source_domain"] or "-" for r in rows], rank=1),
+        Column(header="license", cells=[r["license"] or "unknown" for r in rows], rank=2),
+        Column(header="permissive", cells=[yes_or_no(r["permissive"]) for r in rows], rank=3),
+    ]
+    if not rows[0]["usable"]:
+        columns.insert(1, Column(header="usable", cells=[_usable(r) for r in rows]))
+        columns.append(Column(header="why not", cells=[r["reason"] or "" for r in rows], rank=6))
+    print_table(columns, title=title)
 
 
 def listing(**shelf_arguments: Any) -> tuple[list[dict[str, Any]], list[str]]:

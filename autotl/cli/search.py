@@ -291,8 +291,8 @@ def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:
             ),
         ]
     )
-    for skipped in plan.get("skipped_backbones") or ():
-        click.echo(f"Skipped {skipped.get('name')}: {skipped.get('reason')}")
+    for sentence in wording.skipped_sentences(plan):
+        click.echo(sentence)
     if wording.left_out_sentence(plan):
         click.echo(wording.left_out_sentence(plan))
     click.echo("Nothing was run. Leave --plan out to search.")

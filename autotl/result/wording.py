@@ -1,7 +1,7 @@
 """Numbers and sentences that the terminal and the report share, so that both say the same."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "score_text",
     "shipped_sentence",
     "shipped_terms",
+    "skipped_sentences",
     "yes_or_no",
 ]
 
@@ -171,11 +172,21 @@ def shipped_terms(result: Mapping[str, Any]) -> str:
 def left_out_sentence(result: Mapping[str, Any]) -> str:
     """Name what a run for permissive backbones left out; empty where it left out nothing."""
     names = [str(name) for name in result.get("restricted_backbones") or ()]
-    if not names:
-        return ""
-    shown = ", ".join(names[:_NAMED])
+    return f"Left out by --permissive-only: {_named(names)}." if names else ""
+
+
+def skipped_sentences(result: Mapping[str, Any]) -> list[str]:
+    """Say which backbones were skipped and why, one sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for skipped in result.get("skipped_backbones") or ():
+        reasons.setdefault(str(skipped.get("reason")), []).append(str(skipped.get("name")))
+    return [f"Skipped {_named(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    """Name the first few and count the rest."""
     rest = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"Left out by --permissive-only: {shown}{rest}."
+    return ", ".join(names[:_NAMED]) + rest
 
 
 def yes_or_no(value: Any) -> str:

@@ -13,8 +13,6 @@ from autotl.specs import BackboneSpec
 
 __all__ = ["Shelf", "open_shelf"]
 
-_KNOWN_SIZE_BYTES = 10_000  # below it, a source only says that there is something to download
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
@@ -198,10 +196,4 @@ def _obstacle(spec: BackboneSpec, may_download: bool) -> tuple[str | None, bool]
         return reason, False
     if may_download:
         return None, True
-    return f"needs a download of {_size(spec.download_bytes)}; name it with --download", False
-
-
-def _size(size_bytes: int) -> str:
-    if size_bytes < _KNOWN_SIZE_BYTES:
-        return "unknown size"
-    return f"{max(1, round(size_bytes / 1e6))} MB"
+    return "needs a download; name it with --backbones and --download", False

@@ -174,16 +174,18 @@ def test_backbones_permissive_only_says_why_not(runner, monkeypatch):
 
 def test_backbones_shows_licence_and_terms(runner):
     lines = runner.invoke(main, ["backbones", "--modality", "image"]).stdout.splitlines()
-    assert {"license", "permissive", "terms"} <= set(lines[0].split())
+    assert lines[0] == "Usable now"
+    assert {"license", "permissive"} <= set(lines[1].split())
     (glyphs,) = [line for line in lines if line.startswith("embedded/glyphs ")]
-    assert "Apache-2.0" in glyphs
-    assert "fonts" in glyphs
+    assert glyphs.split()[-2:] == ["Apache-2.0", "yes"]
+    (terms,) = [line for line in lines if line.startswith("rendered-glyphs ")]
+    assert "fonts" in terms
 
 
 def test_backbones_piped_is_never_truncated(runner, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     result = runner.invoke(main, ["backbones", "--modality", "image"])
-    names = [line.split()[0] for line in result.stdout.splitlines()[2:]]
+    names = [line.split()[0] for line in result.stdout.splitlines() if line]
     assert "timm/vit_small_patch14_dinov2.lvd142m" in names
     assert "\x1b[" not in result.stdout
 

@@ -56,7 +56,7 @@ def test_shelf_lists_what_is_usable():
 
     assert names(shelf) == ["fake/tiny", "fake/small", "fake/words", "fake/cached"]
     assert reasons(shelf) == {
-        "fake/far": "needs a download of 22 MB; name it with --download",
+        "fake/far": "needs a download; name it with --backbones and --download",
         "fake/gone": "no file",
         "fake/broken": "ZeroDivisionError()",
     }
