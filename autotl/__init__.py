@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from autotl.estimator import TransferClassifier
     from autotl.shelf.images import image_preprocess
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AdaptationSpec",

@@ -54,7 +54,7 @@ class BackboneSpec(Spec):
         download_bytes: Bytes a download would take; 0 when nothing ever needs downloading.
         published_accuracy: Accuracy on its source task in [0, 1].
         has_source_probs: Whether `source_probs` will be there after loading.
-        fingerprint: Returns statistics of the features on data of the source domain, or None
+        source_fingerprint: Returns statistics of the features on data of the source domain; None
             when there are none.
         tags: Free words such as "self-supervised".
     """
@@ -73,7 +73,7 @@ class BackboneSpec(Spec):
     download_bytes: int = 0
     published_accuracy: float | None = None
     has_source_probs: bool = False
-    fingerprint: Callable[[], SourceFingerprint] | None = None
+    source_fingerprint: Callable[[], SourceFingerprint] | None = None
     tags: tuple[str, ...] = ()
 
 

@@ -62,6 +62,7 @@ def check_backbone(spec: BackboneSpec, samples: Sequence[Any] | None = None) -> 
     _check_source_probs(spec, loaded, plain)
     _check_layer_groups(spec, loaded)
     _check_freezing(spec, loaded, plain[:2])
+    _check_fingerprint(spec, embeddings.shape[1])
 
 
 def _samples(
@@ -167,6 +168,32 @@ def _check_layer_groups(spec: BackboneSpec, loaded: LoadedBackbone) -> None:
             f"{spec.name}: expected parameter {name!r} in exactly one of the layer groups, "
             f"found it in groups {hits} of {groups}."
         )
+
+
+def _check_fingerprint(spec: BackboneSpec, embed_dim: int) -> None:
+    if spec.source_fingerprint is None:
+        return
+    found = spec.source_fingerprint()
+    shapes = {
+        "mean": (found.mean.shape, (embed_dim,)),
+        "factor": (found.factor.shape[:1], (embed_dim,)),
+        "residual": (found.residual.shape, (embed_dim,)),
+        "class_means": (found.class_means.shape, (len(found.class_counts), embed_dim)),
+    }
+    for name, (shape, expected) in shapes.items():
+        assert shape == expected, (
+            f"{spec.name}: expected {name} of shape {expected} in its fingerprint, got {shape}."
+        )
+    least = float(np.linalg.eigvalsh(found.covariance())[0])
+    assert least > -1e-4, f"{spec.name}: expected a covariance, its least eigenvalue is {least}."
+    assert found.class_counts.sum() <= found.n, (
+        f"{spec.name}: expected at most {found.n} samples in classes, got {found.class_counts}."
+    )
+    for name, layer in found.layers.items():
+        assert layer.mean.shape == layer.variance.shape, (
+            f"{spec.name}: expected as many means as variances of layer {name!r}."
+        )
+        assert (layer.variance >= 0).all(), f"{spec.name}: layer {name!r} has negative variances."
 
 
 def _check_freezing(spec: BackboneSpec, loaded: LoadedBackbone, samples: Sequence[Any]) -> None:

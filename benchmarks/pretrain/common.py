@@ -16,16 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from autotl_embedded.convnet import ConvNet  # noqa: E402  # found through the line above
+from autotl_embedded.networks import Network  # noqa: E402  # found through the line above
+from autotl_embedded.quantised import quantise  # noqa: E402
 
 ZOO = ROOT.parent / "shared" / "zoo"
 WEIGHTS = ROOT / "plugins" / "autotl_embedded" / "weights"
 
-Batches = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+Batches = Callable[[int, torch.Generator], tuple[Tensor, Any]]
+"""Maps a step number and a seeded generator to inputs and what the objective compares with."""
+
+Objective = Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]]
+"""Maps a model, inputs and targets to a loss and the share of right answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +45,8 @@ class Recipe:
         batch_size: Samples per step.
         peak_rate: Highest learning rate, reached after a tenth of the schedule.
         weight_decay: Decoupled decay of the weights that have two or more dimensions.
-        smoothing: Label smoothing of the cross-entropy.
         ema: Decay of the averaged weights, which are the ones that are kept.
+        report_every: Steps between two lines about the averaged backbone.
     """
 
     n_steps: int
@@ -47,8 +54,8 @@ class Recipe:
     batch_size: int = 256
     peak_rate: float = 4e-3
     weight_decay: float = 0.05
-    smoothing: float = 0.1
     ema: float = 0.998
+    report_every: int = 1000
 
 
 def device() -> torch.device:
@@ -83,33 +90,53 @@ def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
                 kept.copy_(new)
 
 
-def classifier(net: ConvNet, n_classes: int) -> nn.Sequential:
-    """Put a linear layer over the source classes on top of a backbone."""
-    return nn.Sequential(net, nn.Linear(net.embed_dim, n_classes))
+class Classifier(nn.Module):
+    """A backbone with a linear layer over its source classes.
+
+    Args:
+        network: What to build.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.backbone = network.build()
+        self.head = nn.Linear(network.embed_dim, network.n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of shape (n_samples, n_classes)."""
+        logits: Tensor = self.head(self.backbone(x))
+        return logits
+
+
+def cross_entropy(model: Classifier, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy with a tenth of label smoothing, and the accuracy."""
+    logits = model(inputs).float()
+    right = (logits.argmax(1) == labels).float().mean()
+    return functional.cross_entropy(logits, labels, label_smoothing=0.1), right
 
 
 def train(
-    model: nn.Sequential,
+    model: Classifier,
     batches: Batches,
     recipe: Recipe,
     *,
     checkpoint: Path,
     seed: int,
+    objective: Objective = cross_entropy,
     report: Callable[[nn.Module], str] | None = None,
-    report_every: int = 1000,
-) -> nn.Sequential:
-    """Train backbone and linear layer as a classifier and return their average over time.
+) -> Classifier:
+    """Train backbone and linear layers and return their average over time.
 
     The checkpoint is written once a minute and, where it exists, resumed from.
 
     Args:
-        model: What `classifier` returned.
-        batches: Maps a step number and a seeded generator to inputs and labels.
+        model: What to train.
+        batches: Inputs and targets of a step.
         recipe: Length and rates.
         checkpoint: File of the resumable state.
         seed: With the step's number, the seed of each batch.
+        objective: What to minimise.
         report: Returns a line to print about the averaged backbone.
-        report_every: Steps between two such lines.
     """
     target = device()
     model = model.to(target, memory_format=torch.channels_last)
@@ -123,15 +150,15 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         state = saved["state"]
         print(f"resumed at step {state['step']} after {state['seconds']:.0f} s", flush=True)
-    loop = _Loop(model, ema, optimizer, recipe, batches, state, seed)
+    loop = _Loop((model, ema, optimizer), recipe, batches, objective, state, seed)
     loop.place()
     saved_at = time.monotonic()
     while state["progress"] < 1.0:
         loop.step(target)
         if state["step"] % 100 == 0:
             print(loop.line(), flush=True)
-        if report is not None and state["step"] % report_every == 0:
-            print(f"  {report(ema[0])}", flush=True)
+        if report is not None and state["step"] % recipe.report_every == 0:
+            print(f"  {report(ema.backbone)}", flush=True)
         if time.monotonic() - saved_at > 60.0 or state["progress"] >= 1.0:
             loop.save(checkpoint)
             saved_at = time.monotonic()
@@ -143,18 +170,17 @@ class _Loop:
 
     def __init__(
         self,
-        model: nn.Module,
-        ema: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        trained: tuple[Classifier, Classifier, torch.optim.Optimizer],
         recipe: Recipe,
         batches: Batches,
+        objective: Objective,
         state: dict[str, Any],
         seed: int,
     ) -> None:
-        self.model, self.ema, self.optimizer = model, ema, optimizer
-        self.recipe, self.batches, self.state, self.seed = recipe, batches, state, seed
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
-        self.running, self.right = math.log(model[1].out_features), 0.0
+        self.model, self.ema, self.optimizer = trained
+        self.recipe, self.batches, self.objective = recipe, batches, objective
+        self.state, self.seed = state, seed
+        self.running, self.right = math.log(self.model.head.out_features), 0.0
 
     def step(self, target: torch.device) -> None:
         """Draw a batch, update the weights and their average, advance the schedule."""
@@ -162,24 +188,22 @@ class _Loop:
         number = self.state["step"]
         # A generator per step makes a resumed run draw the batches of an unbroken one.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        inputs, labels = self.batches(number, generator)
+        inputs, targets = self.batches(number, generator)
         inputs = inputs.to(target).contiguous(memory_format=torch.channels_last)
-        labels = labels.to(target)
+        targets = tree_map(lambda tensor: tensor.to(target), targets)
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.state["progress"], self.recipe.peak_rate)
         self.model.train()
         # bfloat16 doubles the speed on processors that have it in hardware.
         with torch.autocast(target.type, torch.bfloat16):
-            logits = self.model(inputs)
-        loss = self.loss(logits.float(), labels)
+            loss, right = self.objective(self.model, inputs, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         _average(self.ema, self.model, min(self.recipe.ema, (1 + number) / (10 + number)))
-        correct = float((logits.argmax(1) == labels).float().mean())
         self.running += 0.02 * (float(loss.detach()) - self.running)
-        self.right += 0.02 * (correct - self.right)
+        self.right += 0.02 * (float(right) - self.right)
         self.state["step"] = number + 1
         self.state["seconds"] += time.monotonic() - start
         self.place()
@@ -212,19 +236,19 @@ class _Loop:
         part.replace(path)
 
 
-def save_weights(model: nn.Sequential, out: Path, name: str) -> Path:
-    """Write backbone and linear layer as float16 safetensors and record the digest."""
+def save_weights(model: Classifier, out: Path, name: str) -> Path:
+    """Write backbone and linear layer as int8 safetensors with scales, and their digest."""
     from safetensors.torch import save_file
 
-    out.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"{part}.{key}": value.detach().half().contiguous()
-        for part, module in zip(("backbone", "head"), model, strict=True)
-        for key, value in module.state_dict().items()
+        f"{part}.{key}": value
+        for part in ("backbone", "head")
+        for key, value in model.get_submodule(part).state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    path = out / f"{name}.safetensors"
-    save_file(tensors, path)
+    path = out / name / "model.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(quantise(tensors), path)
     path.chmod(0o644)
     update_manifest(out)
     return path
@@ -266,6 +290,14 @@ def embed(net: nn.Module, batch: Tensor, batch_size: int = 256) -> np.ndarray:
         parts = [net(part.to(where)).float().cpu() for part in batch.split(batch_size)]
     net.train(was_training)
     return torch.cat(parts).numpy()
+
+
+def source_accuracy(model: Classifier, inputs: Tensor, labels: Tensor) -> float:
+    """Return the accuracy of backbone and linear layer on held-out source data."""
+    features = torch.from_numpy(embed(model.backbone, inputs))
+    with torch.inference_mode():
+        predicted = model.head.cpu()(features).argmax(1)
+    return float((predicted == labels).float().mean())
 
 
 def probe(

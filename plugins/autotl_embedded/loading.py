@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import autotl
 from autotl.errors import BackboneUnavailableError
+from autotl_embedded.networks import NETWORKS
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 __all__ = [
-    "GLYPHS_ARCHITECTURE",
-    "NATURAL_ARCHITECTURE",
     "WEIGHTS",
     "digest",
-    "load_glyphs",
-    "load_natural",
-    "load_words",
+    "load_fingerprint",
+    "load_image",
+    "load_sentences",
+    "load_table",
     "missing",
 ]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
-
-GLYPHS_ARCHITECTURE: dict[str, Any] = {
-    "n_channels": 1,
-    "stem_width": 32,
-    "widths": (48, 96, 192),
-    "depths": (1, 2, 1),
-}
-NATURAL_ARCHITECTURE: dict[str, Any] = {
-    "n_channels": 3,
-    "stem_width": 32,
-    "widths": (32, 64, 128, 240),
-    "depths": (1, 1, 1, 1),
-}
 
 
 def missing(files: tuple[str, ...], packages: tuple[str, ...]) -> str | None:
@@ -86,46 +75,51 @@ def checked(file: str) -> Path:
     return path
 
 
-def load_glyphs(device: str) -> autotl.LoadedBackbone:
-    """Load `embedded/glyphs`, a network that learnt characters, on a device."""
-    from autotl_embedded.preprocessing import preprocess_glyphs
+def load_fingerprint(name: str) -> autotl.SourceFingerprint:
+    """Read the fingerprint of the source domain of one backbone."""
+    from autotl_embedded.fingerprints import read_fingerprint
 
-    return _load_image("glyphs.safetensors", GLYPHS_ARCHITECTURE, preprocess_glyphs, device)
-
-
-def load_natural(device: str) -> autotl.LoadedBackbone:
-    """Load `embedded/natural`, a network that learnt photographs, on a device."""
-    from autotl_embedded.preprocessing import preprocess_natural
-
-    return _load_image("natural.safetensors", NATURAL_ARCHITECTURE, preprocess_natural, device)
+    return read_fingerprint(checked(f"{name}/fingerprint.safetensors"))
 
 
-def load_words(device: str) -> autotl.LoadedBackbone:
-    """Load `embedded/words`, a table of token vectors, on a device."""
-    from autotl_embedded.words import TokenMean, Tokens
+def load_table(name: str, device: str) -> autotl.LoadedBackbone:
+    """Load a table of token vectors on a device."""
+    from autotl_embedded.tokens import Tokens
+    from autotl_embedded.words import MAX_TOKENS, TokenMean
 
-    checked("words/model.safetensors")
-    checked("words/tokenizer.json")
-    folder = WEIGHTS / "words"
+    folder = _text_folder(name)
     return autotl.LoadedBackbone(
         module=TokenMean.from_folder(folder).to(device).eval(),
-        preprocess=Tokens(folder),
+        preprocess=Tokens(folder, MAX_TOKENS),
         layer_groups=(("embedding",),),
     )
 
 
-def _load_image(
-    file: str, architecture: dict[str, Any], preprocess: Any, device: str
-) -> autotl.LoadedBackbone:
-    """Build the network and the linear layer over its source classes."""
+def load_sentences(device: str) -> autotl.LoadedBackbone:
+    """Load `embedded/sentences`, a small transformer encoder, on a device."""
+    from autotl_embedded.sentences import MAX_TOKENS, from_folder
+    from autotl_embedded.tokens import Tokens
+
+    folder = _text_folder("sentences")
+    encoder = from_folder(folder)
+    return autotl.LoadedBackbone(
+        module=encoder.to(device).eval(),
+        preprocess=Tokens(folder, MAX_TOKENS),
+        layer_groups=encoder.layer_groups,
+    )
+
+
+def load_image(name: str, device: str) -> autotl.LoadedBackbone:
+    """Load one of the convolutional networks on a device."""
     import torch
     from safetensors.torch import load_file
 
-    from autotl_embedded.convnet import ConvNet
+    from autotl_embedded.preprocessing import preprocess
+    from autotl_embedded.quantised import dequantise
 
-    tensors = {name: value.float() for name, value in load_file(checked(file)).items()}
-    net = ConvNet(**architecture)
-    head = torch.nn.Linear(net.embed_dim, len(tensors["head.bias"]))
+    network = NETWORKS[name]
+    tensors = dequantise(load_file(checked(f"{name}/model.safetensors")))
+    net, head = network.build(), torch.nn.Linear(network.embed_dim, network.n_classes)
     for module, part in ((net, "backbone."), (head, "head.")):
         own = {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
         _load_strictly(module, own)
@@ -138,10 +132,16 @@ def _load_image(
 
     return autotl.LoadedBackbone(
         module=net,
-        preprocess=preprocess,
-        layer_groups=tuple((name,) for name in net.layer_groups),
+        preprocess=partial(preprocess, network),
+        layer_groups=network.layer_groups,
         source_probs=source_probs,
     )
+
+
+def _text_folder(name: str) -> Path:
+    """Return the folder of a text backbone whose files equal their digests."""
+    checked(f"{name}/model.safetensors")
+    return checked(f"{name}/tokenizer.json").parent
 
 
 def _load_strictly(module: nn.Module, tensors: dict[str, Any]) -> None:

@@ -9,17 +9,9 @@ import numpy as np
 import torch  # noqa: TID253  # imported by `load` only
 from torch import Tensor  # noqa: TID253  # imported by `load` only
 
-__all__ = [
-    "GLYPH_SIZE",
-    "NATURAL_SIZE",
-    "preprocess_glyphs",
-    "preprocess_natural",
-    "standardise_glyphs",
-    "standardise_natural",
-]
+from autotl_embedded.networks import Network
 
-GLYPH_SIZE = 32
-NATURAL_SIZE = 64
+__all__ = ["preprocess", "standardise_glyphs", "standardise_natural"]
 
 # Channel means and standard deviations of ImageNet, in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
@@ -54,24 +46,42 @@ def standardise_natural(batch: Tensor) -> Tensor:
     return (batch - mean) / std
 
 
-def preprocess_glyphs(samples: Sequence[Any]) -> Tensor:
-    """Return grey images of shape (n_samples, 1, 32, 32), standardised one by one."""
-    return standardise_glyphs(_stack(samples, "L", GLYPH_SIZE))
+def preprocess(network: Network, samples: Sequence[Any]) -> Tensor:
+    """Return images of shape (n_samples, n_channels, n_pixels, n_pixels), standardised.
+
+    Of a network that sees one channel the input is the main contrast of each image.
+    """
+    batch = _stack(samples, network.n_pixels)
+    if network.n_channels == 1:
+        return standardise_glyphs(_main_contrast(batch))
+    return standardise_natural(batch)
 
 
-def preprocess_natural(samples: Sequence[Any]) -> Tensor:
-    """Return RGB images of shape (n_samples, 3, 64, 64), standardised as ImageNet's."""
-    return standardise_natural(_stack(samples, "RGB", NATURAL_SIZE))
+def _main_contrast(batch: Tensor) -> Tensor:
+    """Project the pixels of each image onto the direction in which its colours differ most.
+
+    A red stroke on an equally bright green ground keeps its shape, which grey values lose. Of a
+    grey image the result is proportional to the grey values.
+
+    Args:
+        batch: RGB images of shape (n_samples, 3, height, width).
+    """
+    pixels = batch.flatten(2)
+    centred = pixels - pixels.mean(dim=2, keepdim=True)
+    # Eigenvalues come in ascending order.
+    direction = torch.linalg.eigh(centred @ centred.transpose(1, 2)).eigenvectors[:, :, -1:]
+    # The sign is arbitrary; brighter shall be greater.
+    direction = torch.where(direction.sum(dim=1, keepdim=True) < 0.0, -direction, direction)
+    contrast = direction.transpose(1, 2) @ centred
+    return contrast.view(len(batch), 1, *batch.shape[2:])
 
 
-def _stack(samples: Sequence[Any], mode: str, size: int) -> Tensor:
-    """Resize PIL images to a square and stack them, channels first, in [0, 1]."""
+def _stack(samples: Sequence[Any], size: int) -> Tensor:
+    """Resize PIL images to a square and stack them as RGB, channels first, in [0, 1]."""
     from PIL.Image import Resampling
 
-    n_channels = len(mode)
-    stacked = np.empty((len(samples), size, size, n_channels), dtype=np.uint8)
+    stacked = np.empty((len(samples), size, size, 3), dtype=np.uint8)
     for row, sample in enumerate(samples):
-        resized = sample.convert(mode).resize((size, size), Resampling.BILINEAR)
-        stacked[row] = np.asarray(resized).reshape(size, size, n_channels)
+        stacked[row] = sample.convert("RGB").resize((size, size), Resampling.BILINEAR)
     batch = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
     return batch.to(torch.float32) / 255.0

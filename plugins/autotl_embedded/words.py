@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch  # noqa: TID253  # imported by `load` only
 from torch import Tensor, nn  # noqa: TID253  # imported by `load` only
 
-__all__ = ["MAX_TOKENS", "TokenMean", "Tokens"]
+__all__ = ["MAX_TOKENS", "TokenMean"]
 
 MAX_TOKENS = 512
 
@@ -45,37 +43,3 @@ class TokenMean(nn.Module):
         mask = batch["attention_mask"].unsqueeze(-1).to(self.embedding.weight.dtype)
         total: Tensor = (self.embedding(batch["input_ids"]) * mask).sum(1)
         return total / mask.sum(1).clamp_min(1.0)
-
-
-class Tokens:
-    """Turn texts into padded token numbers with a mask.
-
-    Args:
-        folder: Holds `tokenizer.json`.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-
-    def rows(self, samples: Sequence[str]) -> list[list[int]]:
-        """Return the token numbers of each text."""
-        encoded = self._tokenizer.encode_batch(list(samples), add_special_tokens=False)
-        return [encoding.ids[:MAX_TOKENS] for encoding in encoded]
-
-    def __call__(self, samples: Sequence[str]) -> dict[str, Tensor]:
-        """Return `input_ids` and `attention_mask`, of shape (n_samples, n_tokens).
-
-        A text is cut after 512 tokens.
-        """
-        rows = self.rows(samples)
-        length = max([1, *(len(row) for row in rows)])
-        ids = torch.zeros((len(rows), length), dtype=torch.long)
-        mask = torch.zeros((len(rows), length), dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[index, : len(row)] = 1
-        return {"input_ids": ids, "attention_mask": mask}
