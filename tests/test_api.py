@@ -37,7 +37,7 @@ def digits():
 def run(digits, tmp_path_factory):
     out = tmp_path_factory.mktemp("fit") / "run"
     X, y = digits
-    model = autotl.fit(X, y.tolist(), labels_per_class=6, out=out, progress=False, **FAST)
+    model = autotl.fit(X, y.tolist(), labels_per_class=8, out=out, progress=False, **FAST)
     assert model.result["shipped"] == "transfer"
     return out, model
 
@@ -56,7 +56,7 @@ def test_fit_gives_a_model_that_predicts(run, digits):
 @pytest.mark.parametrize("adaptations", ["linear_probe", "lp_ft"])
 def test_saved_model_predicts_the_same_in_a_new_process(digits, tmp_path, adaptations):
     X, y = digits
-    settings = FAST | {"adaptations": adaptations, "labels_per_class": 6}
+    settings = FAST | {"adaptations": adaptations, "labels_per_class": 8}
     model = autotl.fit(X, y, progress=False, **settings)
     model.save(tmp_path / "m")
     np.save(tmp_path / "X.npy", X)
@@ -210,6 +210,6 @@ def test_crash_after_trials_keeps_their_journal(digits, tmp_path, monkeypatch):
     X, y = digits
 
     with pytest.raises(MemoryError):
-        autotl.fit(X, y, labels_per_class=6, out=tmp_path / "run", progress=False, **FAST)
+        autotl.fit(X, y, labels_per_class=8, out=tmp_path / "run", progress=False, **FAST)
 
     assert (tmp_path / "run" / "study.journal").stat().st_size > 0

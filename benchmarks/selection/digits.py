@@ -40,7 +40,7 @@ def show(seed: int, result: dict) -> None:
     natural = [
         row
         for row in result["leaderboard"]
-        if row["backbone"] == "embedded/natural" and row["adaptation"] == "linear_probe"
+        if row["backbone"] == "embedded/natural-base" and row["adaptation"] == "linear_probe"
     ]
     below = natural[0]["below_floor"] if natural else None
     print(

@@ -103,18 +103,6 @@ def test_cached_weights_need_no_download():
     assert shelf.downloads == []
 
 
-def test_unknown_size_is_said():
-    found = registry()
-    spec = dataclasses.replace(
-        fake_backbone("fake/odd"), unavailable=lambda: "not here", download_bytes=1
-    )
-    found.backbones.add(spec, "fake 1")
-
-    shelf = open_shelf(backbones=["fake/odd"], registry=found)
-
-    assert "unknown size" in reasons(shelf)["fake/odd"]
-
-
 def with_restricted() -> Registry:
     found = registry()
     tiny = dataclasses.replace(fake_backbone("fake/tiny"), permissive=False)
@@ -285,7 +273,7 @@ def test_shelf_of_installed_plugins(tmp_path, monkeypatch):
     assert not shelf.usable
     assert len(shelf.skipped) == len(found.backbones) > 0
     assert set(reasons(named)) == {"timm/resnet34.a1_in1k", "text/some/model"}
-    assert "unknown size" in reasons(named)["text/some/model"]
+    assert "needs a download" in reasons(named)["text/some/model"]
 
 
 def test_opening_imports_nothing_heavy(tmp_path):
