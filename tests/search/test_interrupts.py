@@ -11,6 +11,14 @@ from autotl.search.progress import SilentProgress
 from autotl.testing.fakes import toy_images
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """Handle Ctrl-C as Python does, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press():
     os.kill(os.getpid(), signal.SIGINT)
 
