@@ -6,7 +6,13 @@ with defaults. Nothing heavy is imported here: numpy and torch types appear in a
 
 from autotl.specs.adaptations import AdaptationSpec, AdaptationTask, Inputs, Predictor, Step
 from autotl.specs.algebra import SpectralDecomposition
-from autotl.specs.backbones import BackboneSourceSpec, BackboneSpec, LoadedBackbone, SourceNetwork
+from autotl.specs.backbones import (
+    BackboneSourceSpec,
+    BackboneSpec,
+    Cuts,
+    LoadedBackbone,
+    SourceNetwork,
+)
 from autotl.specs.base import CommandSpec, SavedState, Spec
 from autotl.specs.fingerprints import LayerStatistics, SourceFingerprint
 from autotl.specs.modalities import ModalitySpec, RawFeatureSpec
@@ -20,6 +26,7 @@ __all__ = [
     "BackboneSpec",
     "Choice",
     "CommandSpec",
+    "Cuts",
     "DomainSample",
     "Inputs",
     "LayerStatistics",

@@ -32,19 +32,27 @@ class Inputs(Protocol):
         """Return the spectral decomposition of `features()`, computed once."""
         ...
 
-    def load_backbone(self) -> LoadedBackbone:
-        """Return a copy of the pretrained backbone that the caller may train, in eval mode."""
+    def load_backbone(self, freeze_depth: int = 0) -> LoadedBackbone:
+        """Return a copy of the pretrained backbone that the caller may train, in eval mode.
+
+        Args:
+            freeze_depth: Leading layer groups that the caller keeps frozen. The engine may leave
+                out some of them; `start` of the result then says from which cut the rest
+                continues, and `batches` given that `start` yields what it reads.
+        """
         ...
 
     def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0
+        self, size: int, *, seed: int | None = None, augment: float = 0.0, start: int = 0
     ) -> "Iterator[tuple[np.ndarray, Any]]":
-        """Yield (sample indices, preprocessed batch on the device) once over all samples.
+        """Yield (sample indices, batch on the device) once over all samples.
 
         Args:
             size: Samples a batch; the last one may be smaller.
             seed: Shuffles and augments; None keeps the order.
-            augment: Strength in [0, 1] of the modality's augmentation.
+            augment: Strength in [0, 1] of the modality's augmentation. From a `start` above 0,
+                seeds that leave the same remainder by the number of views share one view.
+            start: Depth of the cut whose activations are asked for; 0 is the preprocessed input.
         """
         ...
 

@@ -2,13 +2,40 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autotl.specs.base import Spec
 from autotl.specs.fingerprints import SourceFingerprint
 
 if TYPE_CHECKING:
     import torch
+
+
+class Cuts(Protocol):
+    """Places where exactly one batch of tensors crosses from earlier to later layers."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths of the cuts, ascending, in leading layer groups.
+
+        The first is 0, the input, and the last is the number of layer groups, the embedding.
+        """
+        ...
+
+    def part(self, module: "torch.nn.Module", start: int, stop: int) -> "torch.nn.Module":
+        """Return the layers between two cuts as a module over the parameters of `module`.
+
+        Args:
+            module: The whole backbone, or a copy of it.
+            start: Depth of the cut whose activations the part reads.
+            stop: Depth of the cut whose activations it returns; the last one returns embeddings.
+
+        Returns:
+            A module whose parameters are those of `module`, shared, under the same names. It
+            maps activations, a tensor or a dict of tensors whose first axis is the sample axis,
+            to activations.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +50,17 @@ class LoadedBackbone:
         layer_groups: Parameter-name prefixes of `module`, one tuple per group, input side first;
             None takes the module's children in order.
         source_probs: Maps a batch to probabilities over the source classes, or None.
+        cuts: Where `module` can be divided; None lets the engine find out by tracing it.
+        start: Depth of the cut that `module` starts from: 0 for a whole backbone, which reads
+            what `preprocess` returns; more for the tail of one, which reads activations.
     """
 
     module: "torch.nn.Module"
     preprocess: Callable[[Sequence[Any]], Any]
     layer_groups: tuple[tuple[str, ...], ...] | None = None
     source_probs: "Callable[[Any], torch.Tensor] | None" = None
+    cuts: Cuts | None = None
+    start: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
