@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from autotl import defaults
-from autotl.data import RawData, SkippedSample, read
+from autotl.data import RawData, SkippedSample, read, read_dataset, usable_samples
 from autotl.errors import InvalidDataError
 from autotl.result.model import FittedModel, load
 from autotl.result.saved import read_json
 from autotl.search import Plan, search
 from autotl.search import plan as make_plan
 
-_TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
 __all__ = [
     "Predictions",
@@ -30,7 +30,7 @@ __all__ = [
 
 def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     X: Any,
-    y: Sequence[Hashable],
+    y: Sequence[Hashable] | None = None,
     *,
     modality: str | None = None,
     metric: str | None = None,
@@ -48,13 +48,16 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     out: str | Path | None = None,
     seed: int = defaults.SEED,
     device: str | None = None,
+    cache: bool = True,
+    views: int = defaults.VIEWS,
     progress: bool = True,
 ) -> FittedModel:
     """Find, adapt and judge a pretrained backbone for labelled samples.
 
     Args:
-        X: Images (arrays, PIL images, paths) or texts (str).
-        y: One label each: any hashable, kept as given.
+        X: Images (arrays, PIL images, paths), texts (str), or a data set: map-style or a Hugging
+            Face `Dataset` or `DatasetDict`.
+        y: One label each: any hashable, kept as given. None takes a data set's own labels.
         modality: "image" or "text", where `X` leaves it open.
         metric: Name of a scikit-learn classification scorer; None chooses accuracy, or balanced
             accuracy when the rarest class has under a fifth of the commonest one's share.
@@ -74,6 +77,8 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         out: Folder for the run's files; None writes nothing.
         seed: Of everything random.
         device: "cpu", "cuda" or "mps"; None picks a GPU when there is one.
+        cache: Keep what frozen layers compute on disk, for later trials and runs.
+        views: Augmented views of each sample that are kept; epochs take turns with them.
         progress: Show progress on standard error.
 
     Raises:
@@ -81,6 +86,10 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         UnknownNameError: A backbone, method or metric is not known.
         OutputExistsError: `out` exists and is not empty.
     """
+    brought: dict[str, Any] = {}
+    if y is None:
+        X, y, X_holdout, y_holdout, brought = _read_labels(X, X_holdout, y_holdout, modality)
+        modality = brought.pop("modality")
     return search(
         X,
         y,
@@ -100,8 +109,38 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         out=out,
         seed=seed,
         device=device,
+        cache=cache,
+        views=views,
         progress=progress,
+        **brought,
     )
+
+
+def _read_labels(
+    X: Any, X_holdout: Any, y_holdout: Any, modality: str | None
+) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    """Return samples and labels of a data set, and what else reading it tells."""
+    data = read_dataset(X, modality=modality)
+    skipped, notes = list(data.skipped), list(data.notes)
+    if X_holdout is not None and data.X_holdout is not None:
+        raise InvalidDataError(
+            f"X has its own test split of {len(data.X_holdout)} samples, and X_holdout is given "
+            "too. Give one of them: X['train'] leaves the test split out."
+        )
+    held, y_held = data.X_holdout, data.y_holdout
+    if X_holdout is not None:
+        held, y_held = X_holdout, y_holdout
+        if y_holdout is None:
+            other = read_dataset(X_holdout, modality=data.modality or modality)
+            held, y_held = other.X, other.y
+            skipped, notes = skipped + other.skipped, notes + other.notes
+    extra = {
+        "modality": modality or data.modality,
+        "ids": data.ids,
+        "skipped": skipped,
+        "notes": notes,
+    }
+    return data.X, data.y, held, y_held, extra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,14 +293,11 @@ def predict_source(
     if str(source).lower().endswith(_TABLES) and text is None and image is None:
         columns |= _columns_of_run(Path(run), columns)
     data = read(source, modality=modality.name, require_labels=False, **columns)
-    found = modality.as_samples(data.X)
-    good = [i for i, s in enumerate(found) if not isinstance(s, Exception)]
-    skipped = list(data.skipped) + [
-        SkippedSample(data.ids[i], str(s)) for i, s in enumerate(found) if isinstance(s, Exception)
-    ]
-    proba = np.full((len(found), len(model.classes)), np.nan)
-    proba[good] = model.predict_proba_samples([found[i] for i in good])
-    labels: list[Hashable] = [None] * len(found)
+    usable = usable_samples(modality, data.X, ids=data.ids)
+    good = usable.kept
+    proba = np.full((usable.n_given, len(model.classes)), np.nan)
+    proba[good] = model.predict_proba_samples(usable.samples)
+    labels: list[Hashable] = [None] * usable.n_given
     for i, label in zip(good, model.labels_of(proba[good]).tolist(), strict=True):
         labels[i] = label
     score, note = None, ""
@@ -274,7 +310,7 @@ def predict_source(
         classes=model.classes,
         score=score,
         metric=model.metric,
-        skipped=skipped,
+        skipped=[*data.skipped, *usable.skipped],
         note=note,
     )
 

@@ -36,6 +36,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         out: str | Path | None = None,
         random_state: int | None = defaults.SEED,
         device: str | None = None,
+        cache: bool = True,
+        views: int = defaults.VIEWS,
         progress: bool = False,
     ) -> None:
         self.modality = modality
@@ -51,6 +53,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.out = out
         self.random_state = random_state
         self.device = device
+        self.cache = cache
+        self.views = views
         self.progress = progress
 
     def fit(

@@ -213,3 +213,16 @@ def test_crash_after_trials_keeps_their_journal(digits, tmp_path, monkeypatch):
         autotl.fit(X, y, labels_per_class=8, out=tmp_path / "run", progress=False, **FAST)
 
     assert (tmp_path / "run" / "study.journal").stat().st_size > 0
+
+
+def test_fit_takes_the_labels_of_a_data_set(digits):
+    X, y = digits
+    pairs = [(image, int(label)) for image, label in zip(X, y, strict=True)]
+
+    model = autotl.fit(pairs[:160], X_holdout=pairs[160:], progress=False, **FAST)
+
+    assert model.classes == list(range(10))
+    assert model.predict(pairs).tolist() == model.predict(X).tolist()
+    assert model.result["task"]["n_holdout"] == 40
+    with pytest.raises(InvalidDataError, match="y is None"):
+        autotl.fit(X, progress=False, **FAST)

@@ -20,7 +20,7 @@ SPECS = [
     for name in specs.__all__
     if inspect.isclass(value := getattr(specs, name)) and dataclasses.is_dataclass(value)
 ]
-PROTOCOLS = [specs.Inputs, specs.Predictor]
+PROTOCOLS = [specs.Cuts, specs.Inputs, specs.Predictor]
 
 
 def section(heading):

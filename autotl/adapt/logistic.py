@@ -1,100 +1,239 @@
-"""Multinomial logistic regression along a path of strengths, solved in the span of the data."""
+"""Multinomial logistic regression for a panel of regularisation strengths at once."""
 
 import functools
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from autotl.adapt.quasi_newton import SoftmaxRegression, Solution
+
 _ABSENT_CLASS_BIAS = -30.0
+_MOST_ROTATED = 4_000  # samples or features; their Gram matrix and eigenvectors must stay cheap
+_FEW = 16  # strengths solved directly; more are interpolated from nodes first
+_NODES = (5, 9, 17)  # Chebyshev-Lobatto points: each set contains the one before
 
 
-_MOST_REDUCED = 4_000  # samples; their Gram matrix and its eigenvectors must stay cheap
+@dataclass(frozen=True, kw_only=True)
+class LogisticPanel:
+    """Linear classifiers, one for each strength.
+
+    Args:
+        weights: Shape (n_strengths, n_classes, n_features), float32.
+        biases: Shape (n_strengths, n_classes), float32.
+        losses: Mean training losses of shape (n_strengths,), nats.
+    """
+
+    weights: np.ndarray
+    biases: np.ndarray
+    losses: np.ndarray
 
 
-@functools.cache
-def _one_thread() -> Any:
-    """Return a limiter of threads: matrices this small lose several times over with two."""
-    from threadpoolctl import ThreadpoolController
+def solve_logistic_panel(
+    X: Any,
+    y: np.ndarray,
+    n_classes: int,
+    inverse_strengths: Any,
+    *,
+    class_weights: np.ndarray | None = None,
+    tol: float = 1e-3,
+) -> LogisticPanel:
+    """Minimise `C * sum_i w_i * logloss_i + 0.5 * ||W||^2` for every inverse strength C.
 
-    return ThreadpoolController()
-
-
-class LogisticPath:
-    """Solve for one strength after another, each warm-started from the last.
-
-    With fewer samples than features the solution lies in the span of the samples, so solving
-    there is exact and cheaper.
+    The objective is scikit-learn's; the bias is not penalised. The path of solutions is smooth in
+    log C, so a few strengths predict the others. The same call gives the same bits.
 
     Args:
         X: Shape (n_samples, n_features), dense or CSR.
         y: Class codes of shape (n_samples,).
         n_classes: Number of classes; those absent from `y` are predicted with odds near zero.
+        inverse_strengths: Values of C, positive, in any order, repeats allowed.
+        class_weights: Shape (n_classes,), or None.
+        tol: Error of the decision values to stop at, relative to the largest, as estimated by
+            the next step; the error that remains may be some times larger.
+
+    Raises:
+        ValueError: A strength is not positive, or there is none.
+    """
+    strengths = np.asarray(inverse_strengths, np.float64)
+    if strengths.ndim != 1 or not len(strengths) or not (strengths > 0).all():
+        raise ValueError(
+            f"inverse_strengths are {inverse_strengths!r}; expected at least one, all positive."
+        )
+    classes, codes = np.unique(y, return_inverse=True)
+    weights = np.zeros((len(strengths), n_classes, X.shape[1]), np.float32)
+    biases = np.full((len(strengths), n_classes), _ABSENT_CLASS_BIAS, np.float32)
+    losses = np.zeros(len(strengths))
+    if len(classes) == 1:
+        biases[:, classes] = 0.0
+    else:
+        own = None if class_weights is None else np.asarray(class_weights, np.float64)[y]
+        rotated = min(X.shape) <= _MOST_ROTATED and not (_is_sparse(X) and len(y) > _MOST_ROTATED)
+        solve = _solve_rotated if rotated else _solve_in_turn
+        distinct, order = np.unique(strengths, return_inverse=True)
+        W, b, loss = solve(X, codes, own, distinct, tol)
+        weights[:, classes], biases[:, classes] = W[order], b[order]
+        losses = loss[order]
+    return LogisticPanel(weights=weights, biases=biases, losses=losses)
+
+
+class LogisticPath:
+    """Solve for one strength at a time: a panel of one.
+
+    Args:
+        X: Shape (n_samples, n_features), dense or CSR.
+        y: Class codes of shape (n_samples,).
+        n_classes: Number of classes.
         class_weights: Shape (n_classes,), or None.
     """
 
     def __init__(
         self, X: Any, y: np.ndarray, n_classes: int, class_weights: np.ndarray | None = None
     ) -> None:
-        from sklearn.linear_model import LogisticRegression
-
-        self._back: Any = None
-        self._reduced = self._reduce(X)
-        self.y, self.n_classes, self.n_features = y, n_classes, X.shape[1]
-        self.classes = np.unique(y)
-        self._sample_weight = None if class_weights is None else np.asarray(class_weights)[y]
-        self._model = LogisticRegression(warm_start=True, tol=3e-4, max_iter=300, solver="lbfgs")
-
-    def _reduce(self, X: Any) -> Any:
-        """Return coordinates in an orthonormal basis of the rows' span when that is smaller."""
-        if X.shape[0] >= X.shape[1] or X.shape[0] > _MOST_REDUCED:
-            return X if hasattr(X, "toarray") else np.ascontiguousarray(X, np.float32)
-        gram = X @ X.T
-        gram = np.asarray(gram.toarray() if hasattr(gram, "toarray") else gram, np.float64)
-        values, vectors = np.linalg.eigh(gram)
-        keep = values > 1e-8 * max(float(values[-1]), 1e-30)
-        singular, vectors = np.sqrt(values[keep]), vectors[:, keep]
-        self._back = (X.T @ (vectors / singular)).astype(np.float32)  # (n_features, rank)
-        return np.ascontiguousarray(vectors * singular, np.float32)
+        self._problem = X, y, n_classes
+        self._class_weights = class_weights
 
     def solve(self, inverse_strength: float) -> tuple[np.ndarray, np.ndarray]:
-        """Fit for one inverse strength C; returns weight (n_classes, n_features) and bias."""
-        weight = np.zeros((self.n_classes, self.n_features), np.float32)
-        bias = np.full(self.n_classes, _ABSENT_CLASS_BIAS, np.float32)
-        if len(self.classes) == 1:
-            bias[self.classes] = 0.0
-            return weight, bias
-        from sklearn.exceptions import ConvergenceWarning
+        """Return weight (n_classes, n_features) and bias (n_classes,)."""
+        panel = solve_logistic_panel(
+            *self._problem, [inverse_strength], class_weights=self._class_weights
+        )
+        return panel.weights[0], panel.biases[0]
 
-        with warnings.catch_warnings(), _one_thread().limit(limits=1):
+
+_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _solve_rotated(
+    X: Any, y: np.ndarray, sample_weights: np.ndarray | None, strengths: np.ndarray, tol: float
+) -> _Arrays:
+    Z, back, mean = _rotate(X, sample_weights)
+    # With two classes scikit-learn penalises the difference of their rows, not both rows.
+    n_classes = int(y.max()) + 1
+    scaled = strengths / 2 if n_classes == 2 else strengths
+    solved = _follow(SoftmaxRegression(Z, y, sample_weights, tol), scaled)
+    W = solved.W.numpy()
+    weights = (W[:, :, :-1].reshape(-1, Z.shape[1]) @ back.T).reshape(*W.shape[:2], -1)
+    return weights, W[:, :, -1] - weights @ mean, solved.losses
+
+
+def _rotate(X: Any, sample_weights: np.ndarray | None) -> _Arrays:
+    """Return centred inputs in their principal basis, the basis (n_features, rank) and the mean.
+
+    With fewer samples than features the solution lies in the span of the samples: solving there
+    is exact and cheaper.
+    """
+    n, n_features = X.shape
+    share = np.full(n, 1 / n) if sample_weights is None else sample_weights / sample_weights.sum()
+    mean = np.asarray(share @ X, np.float64).ravel().astype(np.float32)
+    if n_features < n:
+        dense = np.asarray(X.toarray() if _is_sparse(X) else X, np.float32) - mean
+        scaled = dense if sample_weights is None else dense * np.sqrt(share * n)[:, None]
+        _, basis = _eigh((scaled.T @ scaled).astype(np.float32))
+        return dense @ basis, basis, mean
+    gram = X @ X.T
+    gram = np.asarray(gram.toarray() if _is_sparse(gram) else gram, np.float64)
+    along = gram @ share
+    gram = gram - along[:, None] - along[None, :] + share @ along
+    values, vectors = _eigh(gram)
+    keep = values > 1e-8 * max(float(values[-1]), 1e-30)
+    singular, vectors = np.sqrt(values[keep]), vectors[:, keep]
+    unit = vectors / singular
+    basis = (X.T @ unit - np.outer(mean, unit.sum(axis=0))).astype(np.float32)
+    return (vectors * singular).astype(np.float32), basis, mean
+
+
+def _follow(problem: SoftmaxRegression, strengths: np.ndarray) -> Solution:
+    """Solve for ascending strengths, from coarse to fine."""
+    levels = _levels(np.log(strengths))
+    solved = problem.solve(np.exp(levels[0]))
+    for level in levels[1:]:
+        start = _interpolate(solved, level)
+        found = problem.solve(np.exp(level), start, solved)
+        solved = found if level is levels[-1] and len(strengths) > _FEW else solved.join(found)
+    order = np.argsort(solved.strengths, kind="stable")
+    return Solution(solved.strengths[order], solved.W[order], solved.losses[order])
+
+
+def _levels(log_strengths: np.ndarray) -> list[np.ndarray]:
+    """Return log strengths to solve for, coarse to fine; many start from nodes of their own."""
+    n, low, high = len(log_strengths), log_strengths[0], log_strengths[-1]
+    if n <= 3:
+        return [log_strengths]
+    if n <= _FEW:
+        first = [0, n // 2, n - 1]
+        return [log_strengths[first], np.delete(log_strengths, first)]
+    levels = []
+    for i, size in enumerate(_NODES):
+        nodes = (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(size) / (size - 1))
+        levels.append(nodes[1::2] if i else nodes)
+    return [*levels, log_strengths]
+
+
+def _interpolate(solved: Solution, wanted: np.ndarray) -> Any:
+    """Return weights at log strengths from the polynomial through the solved ones.
+
+    Direction and log norm are interpolated apart, so that small and large weights count alike.
+    """
+    import torch
+
+    known = np.log(solved.strengths)
+    gaps = (known[:, None] - known[None, :]) * (4 / np.ptp(known))
+    np.fill_diagonal(gaps, 1.0)
+    away = wanted[:, None] - known[None, :]
+    hit = np.abs(away) < 1e-9
+    ratios = (1 / gaps.prod(axis=1)) / np.where(hit, 1.0, away)
+    exact = hit.any(axis=1)
+    ratios[exact] = hit[exact]
+    share = torch.from_numpy(ratios / ratios.sum(axis=1, keepdims=True)).float()
+    norms = solved.W.flatten(1).norm(dim=1).clamp(min=1e-30)
+    mixed = share @ (solved.W.flatten(1) / norms[:, None])
+    scaled: torch.Tensor = mixed * torch.exp(share @ norms.log())[:, None]
+    return scaled.view(-1, *solved.W.shape[1:])
+
+
+def _solve_in_turn(
+    X: Any, y: np.ndarray, sample_weights: np.ndarray | None, strengths: np.ndarray, _tol: float
+) -> _Arrays:
+    """Solve one strength after another: too large or sparse to rotate."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    model = LogisticRegression(warm_start=True, tol=3e-4, max_iter=300, solver="lbfgs")
+    weights, biases, losses = [], [], []
+    for strength in strengths:
+        with warnings.catch_warnings(), one_thread().limit(limits=1):
             # A point of the path that stops at max_iter is still a usable candidate and start.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model.C = inverse_strength
-            self._model.fit(self._reduced, self.y, sample_weight=self._sample_weight)
-        coef, intercept = self._model.coef_, self._model.intercept_
-        if len(self.classes) == 2:  # scikit-learn keeps one row for two classes
-            coef = np.concatenate([-coef / 2, coef / 2])
-            intercept = np.concatenate([-intercept / 2, intercept / 2])
-        weight[self.classes] = coef if self._back is None else coef @ self._back.T
-        bias[self.classes] = intercept
-        return weight, bias
+            model.C = strength
+            model.fit(X, y, sample_weight=sample_weights)
+        weight, bias = model.coef_, model.intercept_
+        if len(bias) == 1:  # scikit-learn keeps one row for two classes
+            weight = np.concatenate([-weight / 2, weight / 2])
+            bias = np.concatenate([-bias / 2, bias / 2])
+        weights.append(weight.astype(np.float32))
+        biases.append(bias.astype(np.float32))
+        losses.append(float(log_loss(y, model.predict_proba(X))))
+    return np.stack(weights), np.stack(biases), np.array(losses)
 
-    def loss(self) -> float:
-        """Return the mean training loss of the last solution, nats."""
-        if len(self.classes) == 1:
-            return 0.0
-        probabilities = self._model.predict_proba(self._reduced)
-        own = probabilities[np.arange(len(self.y)), np.searchsorted(self.classes, self.y)]
-        return float(-np.log(own.clip(1e-12)).mean())
 
-    def warm_start(self) -> dict[str, np.ndarray]:
-        """Return what the next strength starts from."""
-        if not hasattr(self._model, "coef_"):
-            return {"coef": np.zeros((0, 0), np.float32), "intercept": np.zeros(0, np.float32)}
-        return {"coef": self._model.coef_.copy(), "intercept": self._model.intercept_.copy()}
+@functools.cache
+def one_thread() -> Any:
+    """Return a limiter of threads: eigenproblems of this size lose several times over with two."""
+    from threadpoolctl import ThreadpoolController
 
-    def resume(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Continue from an earlier `warm_start`."""
-        if coef.size:
-            self._model.coef_, self._model.intercept_ = coef, intercept
-            self._model.classes_ = self.classes
+    return ThreadpoolController()
+
+
+def _eigh(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg import eigh
+
+    with one_thread().limit(limits=1):
+        values, vectors = eigh(gram, driver="evd", check_finite=False, overwrite_a=True)
+    return values, np.ascontiguousarray(vectors)
+
+
+def _is_sparse(X: Any) -> bool:
+    return hasattr(X, "toarray")

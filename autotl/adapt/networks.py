@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autotl.adapt.heads import LinearHead, softmax
-from autotl.specs import Inputs, SavedState
+from autotl.specs import Inputs, LoadedBackbone, SavedState
 
 if TYPE_CHECKING:
     import torch
@@ -21,48 +21,55 @@ class TunedNetwork:
     Args:
         head: Maps the tuned embedding to logits.
         changed: Tensors of the backbone's state dict that differ from its pretrained ones.
-        module: The tuned module itself while it is being trained; None rebuilds it on first use.
+        freeze_depth: Leading layer groups that are as they were pretrained.
+        tail: The tuned part itself while it is being trained; None rebuilds it on first use.
     """
 
     def __init__(
         self,
         head: LinearHead,
         changed: "Mapping[str, torch.Tensor]",
-        module: "torch.nn.Module | None" = None,
+        freeze_depth: int = 0,
+        tail: LoadedBackbone | None = None,
     ) -> None:
-        self.head, self.changed, self._module = head, changed, module
+        self.head, self.changed, self.freeze_depth = head, changed, freeze_depth
+        self._tail = tail
 
     def predict_proba(self, inputs: Inputs) -> np.ndarray:
         """Return class probabilities of shape (n_samples, n_classes)."""
         import torch
 
-        module = self._network(inputs)
+        tail = self._rebuilt(inputs)
+        module = tail.module
         modes = [(m, m.training) for m in module.modules()]
         module.eval()
         logits = np.zeros((len(inputs), len(self.head.bias)), np.float32)
         with torch.no_grad():
-            for rows, batch in inputs.batches(_BATCH_SIZE):
+            for rows, batch in inputs.batches(_BATCH_SIZE, start=tail.start):
                 logits[rows] = self.head.logits(module(batch).float().cpu().numpy())
         for m, mode in modes:
             m.training = mode
         return softmax(logits)
 
-    def _network(self, inputs: Inputs) -> "torch.nn.Module":
-        if self._module is None:
-            self._module = inputs.load_backbone().module
-            state = self._module.state_dict()
-            state.update(
-                {k: v.to(state[k].device, state[k].dtype) for k, v in self.changed.items()}
-            )
-            self._module.load_state_dict(state)
-        return self._module
+    def _rebuilt(self, inputs: Inputs) -> LoadedBackbone:
+        if self._tail is None:
+            self._tail = inputs.load_backbone(self.freeze_depth)
+            state = self._tail.module.state_dict()
+            # What lies before the tail was frozen, so that nothing of it can have changed.
+            state |= {
+                name: value.to(state[name].device, state[name].dtype)
+                for name, value in self.changed.items()
+                if name in state
+            }
+            self._tail.module.load_state_dict(state)
+        return self._tail
 
     def save(self) -> SavedState:
         """Return the head and the changed tensors, copied."""
         tensors: dict[str, np.ndarray | torch.Tensor] = dict(self.head.tensors())
         for name, value in self.changed.items():
             tensors[_PREFIX + name] = value.detach().cpu().clone().contiguous()
-        return SavedState(tensors=tensors, config={})
+        return SavedState(tensors=tensors, config={"freeze_depth": self.freeze_depth})
 
     @classmethod
     def restore(cls, saved: SavedState) -> "TunedNetwork":
@@ -74,4 +81,4 @@ class TunedNetwork:
             for name, value in saved.tensors.items()
             if name.startswith(_PREFIX)
         }
-        return cls(LinearHead.restore(saved), changed)
+        return cls(LinearHead.restore(saved), changed, int(saved.config.get("freeze_depth", 0)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from autotl.adapt.heads import as_array, fit_temperature, softmax
-from autotl.adapt.logistic import LogisticPath
+from autotl.adapt.logistic import solve_logistic_panel
 from autotl.specs import RawFeatureSpec, SavedState
 
 Arrays = Mapping[str, np.ndarray]
@@ -47,9 +47,8 @@ def _predict_majority(X: Any, arrays: Arrays) -> np.ndarray:
 def _fit_logistic(
     X: Any, y: np.ndarray, n_classes: int, settings: Sequence[float], weights: np.ndarray | None
 ) -> Iterator[Arrays]:
-    path = LogisticPath(X, y, n_classes, weights)
-    for setting in settings:
-        weight, bias = path.solve(setting)
+    panel = solve_logistic_panel(X, y, n_classes, settings, class_weights=weights)
+    for weight, bias in zip(panel.weights, panel.biases, strict=True):
         yield {"weight": weight, "bias": bias}
 
 

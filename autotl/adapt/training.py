@@ -56,9 +56,9 @@ class _Run:
         import torch
 
         self.task, self.settings = task, settings
-        loaded = task.train.load_backbone()
-        self.module = loaded.module
-        self.plan = FreezePlan(loaded)
+        self.tail = task.train.load_backbone(task.freeze_depth)
+        self.module = self.tail.module
+        self.plan = FreezePlan(self.tail)
         trained = self.plan.apply(task.freeze_depth)
         device = torch.device(task.device)
         tensors = {k: torch.from_numpy(v).to(device) for k, v in head.tensors().items()}
@@ -107,7 +107,10 @@ class _Run:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             batches = self.task.train.batches(
-                self.settings.batch_size, seed=seed, augment=self.settings.augment
+                self.settings.batch_size,
+                seed=seed,
+                augment=self.settings.augment,
+                start=self.tail.start,
             )
             for i, (rows, batch) in enumerate(batches):
                 progress = (index + i / n_batches) / self.task.n_steps
@@ -181,7 +184,7 @@ def train(
         loss = run.epoch(epoch)
         done = epoch + 1
         yield Step(
-            predictor=TunedNetwork(run.head(), run.changed(), run.module),
+            predictor=TunedNetwork(run.head(), run.changed(), task.freeze_depth, run.tail),
             state=lambda done=done: run.state(done),  # type: ignore[misc]  # default binds the epoch
             loss=loss,
         )

@@ -22,6 +22,7 @@ __all__ = ["main"]
             "List pretrained backbones and which are usable now.",
         ),
         "plugins": ("autotl.cli.plugins:plugins", "List plugins and what they bring."),
+        "cache": ("autotl.cli.cache:cache", "Show or clear the activations kept on disk."),
         "doctor": ("autotl.cli.doctor:doctor", "Check this installation."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

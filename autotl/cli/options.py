@@ -52,7 +52,7 @@ def json_option(function: _F) -> _F:
 def column_options(function: _F) -> _F:
     """Add the options that name columns of a table."""
     for name, text in (
-        ("image", "Column that holds image paths, where DATA is a table."),
+        ("image", "Column that holds images or their paths, where DATA is a table."),
         ("label", "Column that holds the labels, where DATA is a table."),
         ("text", "Column that holds the texts, where DATA is a table."),
     ):

@@ -38,6 +38,8 @@ _FITTING = (
     "labels_per_class",
     "seed",
     "device",
+    "cache",
+    "views",
 )
 _TOP_ROWS = 12
 _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bold yellow"}
@@ -97,6 +99,17 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
     help=f"Of everything random.  [default: {defaults.SEED}]",
 )
 @click.option("--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]")
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    help="Keep what frozen layers compute on disk; see `autotl cache`.  [default: cache]",
+)
+@click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Augmented views of each sample that are kept.  [default: {defaults.VIEWS}]",
+)
 @click.option("--plan", is_flag=True, help="Show what would be done and for how long, and stop.")
 @click.option("--progress/--no-progress", default=True, help="Show what happens meanwhile.")
 @json_option
@@ -105,8 +118,8 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
 def search(ctx: click.Context, /, data: str, **options: Any) -> None:
     """Choose and adapt a backbone for DATA, and say whether transfer helps.
 
-    DATA is a folder with one folder of images for each class, a CSV file of texts or image paths,
-    an .npz file with X and y, or sklearn:digits.
+    DATA is a folder with one folder of images or .txt files for each class, a CSV, TSV or Parquet
+    table of texts or images, an .npz file with X and y, or sklearn:digits.
     """
     arguments = given(ctx, _READING + _FITTING)
     if options["plan"]:

@@ -1,5 +1,7 @@
 """From what the user hands in to a checked task with its splits."""
 
+from autotl.data.datasets import read_dataset, unlabelled
+from autotl.data.lazy import Samples
 from autotl.data.metric import Metric, choose_metric, metric_names
 from autotl.data.raw import RawData, SkippedSample
 from autotl.data.read import read
@@ -11,6 +13,7 @@ __all__ = [
     "Fold",
     "Metric",
     "RawData",
+    "Samples",
     "SkippedSample",
     "Split",
     "Task",
@@ -20,5 +23,7 @@ __all__ = [
     "find_modality",
     "metric_names",
     "read",
+    "read_dataset",
+    "unlabelled",
     "usable_samples",
 ]

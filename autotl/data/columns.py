@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from autotl.data.folders import IMAGE_SUFFIXES, SPLIT_WORDS
@@ -11,13 +10,21 @@ from autotl.errors import AmbiguousModalityError, InvalidDataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ChosenColumns", "Columns", "choose_columns"]
+__all__ = [
+    "IMAGE_NAMES",
+    "LABEL_NAMES",
+    "TEXT_NAMES",
+    "ChosenColumns",
+    "Columns",
+    "choose_columns",
+]
 
-_LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "intent")
-_TEXT_NAMES = ("text", "texts", "sentence", "content", "review", "message", "comment", "tweet")
-_IMAGE_NAMES = (
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "intent")
+TEXT_NAMES = ("text", "texts", "sentence", "content", "review", "message", "comment", "tweet")
+IMAGE_NAMES = (
     "image",
     "images",
+    "img",
     "image_path",
     "path",
     "filepath",
@@ -81,26 +88,40 @@ class ChosenColumns:
 def choose_columns(
     frame: "pd.DataFrame",
     asked: Columns,
-    path: Path,
+    source: str,
     modality: str | None,
     require_labels: bool,
+    images: Sequence[str] = (),
 ) -> ChosenColumns:
     """Take the named columns and guess the others where only one can be meant.
+
+    Args:
+        frame: Cells as text.
+        asked: Columns that the user named.
+        source: What the table is called in messages.
+        modality: "image" or "text" where the user said so.
+        require_labels: Whether there must be a column of labels.
+        images: Columns beside those of `frame` that hold images themselves.
 
     Raises:
         InvalidDataError: A named column is missing, or a guess would be a gamble; the message
             lists the columns and names the flag that decides.
         AmbiguousModalityError: Both texts and images are possible.
     """
-    return _Chooser(frame, asked, path, require_labels).choose(modality)
+    return _Chooser(frame, asked, source, require_labels, images).choose(modality)
 
 
 class _Chooser:
     def __init__(
-        self, frame: "pd.DataFrame", asked: Columns, path: Path, require_labels: bool
+        self,
+        frame: "pd.DataFrame",
+        asked: Columns,
+        source: str,
+        require_labels: bool,
+        images: Sequence[str],
     ) -> None:
-        self.frame, self.asked, self.path = frame, asked, path
-        self.require_labels = require_labels
+        self.frame, self.asked, self.source = frame, asked, source
+        self.require_labels, self.images = require_labels, list(images)
         self.notes: list[str] = []
         # A column without a name is the index that pandas writes.
         self.names = [str(c) for c in frame.columns if not str(c).startswith("Unnamed: ")]
@@ -108,7 +129,7 @@ class _Chooser:
     def choose(self, modality: str | None) -> ChosenColumns:
         self._check_asked(modality)
         split = self.asked.split or self._guess_split()
-        label = self.asked.label or self._named(_LABEL_NAMES)
+        label = self.asked.label or self._named(LABEL_NAMES)
         taken = {c for c in (split, label, self.asked.groups) if c}
         modality, sample = self._sample(modality, taken)
         if label is None:
@@ -121,7 +142,9 @@ class _Chooser:
 
     def _check_asked(self, modality: str | None) -> None:
         for flag, column in self.asked.given():
-            if column not in self.frame.columns:
+            if column in self.images and flag != "image":
+                self._fail(f"Column {column!r} holds images and cannot serve as --{flag}.")
+            if column not in self.frame.columns and column not in self.images:
                 self._fail(f"There is no column {column!r} (--{flag}).")
         if self.asked.text and self.asked.image:
             raise AmbiguousModalityError(
@@ -146,14 +169,14 @@ class _Chooser:
         if self.asked.image:
             return "image", self.asked.image
         free = [c for c in self.names if c not in taken]
-        images = [c for c in free if self._looks_like_images(c)] if modality != "text" else []
+        images = self._image_columns(free) if modality != "text" else []
         texts = self._text_columns(free, images) if modality != "image" else []
         found = [("image", c) for c in images] + [("text", c) for c in texts]
         if len(found) == 1:
             return found[0]
         if images and texts:
             raise AmbiguousModalityError(
-                f"{str(self.path)!r} could be images (column {images[0]!r}) or texts (column "
+                f"{self.source!r} could be images (column {images[0]!r}) or texts (column "
                 f"{texts[0]!r}). Decide with --image {images[0]!r} or --text {texts[0]!r} "
                 "(in Python: modality='image' or modality='text')."
             )
@@ -164,19 +187,23 @@ class _Chooser:
             problem = "No column is clearly the one that holds the samples."
         return self._fail(problem, f"Name it with {flag}.")
 
+    def _image_columns(self, free: Sequence[str]) -> list[str]:
+        # Beside the images themselves, a column of paths says where they came from.
+        return self.images or [c for c in free if self._looks_like_images(c)]
+
     def _text_columns(self, free: Sequence[str], images: Sequence[str]) -> list[str]:
         rest = [c for c in free if c not in images]
-        named = [c for c in rest if c.lower() in _TEXT_NAMES]
+        named = [c for c in rest if c.lower() in TEXT_NAMES]
         if named or images:
             return named
         # Without a telling name, only a column alone in holding words can be meant.
-        unlikely = {c for c in rest if c.lower() in _IMAGE_NAMES}
+        unlikely = {c for c in rest if c.lower() in IMAGE_NAMES}
         return [c for c in rest if c not in unlikely and self._looks_like_words(c)]
 
     def _looks_like_images(self, column: str) -> bool:
         cells = [c.strip().lower() for c in self.frame[column].head(200) if c.strip()]
         n_images = sum(c.endswith(IMAGE_SUFFIXES) for c in cells)
-        named = column.lower() in _IMAGE_NAMES
+        named = column.lower() in IMAGE_NAMES
         return bool(cells) and (n_images == len(cells) or (named and n_images > len(cells) / 2))
 
     def _looks_like_words(self, column: str) -> bool:
@@ -218,7 +245,7 @@ class _Chooser:
         return None
 
     def _fail(self, problem: str, advice: str = "") -> NoReturn:
-        listed = ", ".join(repr(c) for c in self.names)
+        listed = ", ".join(repr(c) for c in [*self.names, *self.images])
         raise InvalidDataError(
-            f"{problem} {str(self.path)!r} has the columns {listed}. {advice}".rstrip()
+            f"{problem} {self.source!r} has the columns {listed}. {advice}".rstrip()
         )

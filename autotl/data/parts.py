@@ -1,6 +1,5 @@
 """Check samples with their labels before they are split."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from autotl.data.labels import (
     name_classes,
     sorted_classes,
 )
+from autotl.data.lazy import Samples
 from autotl.data.raw import SkippedSample
-from autotl.data.samples import usable_samples
+from autotl.data.samples import Advance, UsableSamples, given_samples, usable_samples
 from autotl.data.splits import canonical_order, class_counts, few_per_class, join_units
 from autotl.errors import InvalidDataError
 from autotl.specs import ModalitySpec
@@ -31,7 +31,7 @@ Array = np.ndarray[Any, Any]
 class Part:
     """Samples of one origin while they are being checked."""
 
-    samples: list[Any]
+    samples: Samples
     labels: list[Hashable]
     groups: list[Hashable]
     ids: list[str]
@@ -42,7 +42,8 @@ class Part:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these positions."""
-        for name in ("samples", "labels", "groups", "ids", "fingerprints"):
+        self.samples = self.samples.select(rows)
+        for name in ("labels", "groups", "ids", "fingerprints"):
             values = getattr(self, name)
             setattr(self, name, [values[i] for i in rows])
 
@@ -64,10 +65,11 @@ class Checks:
 
     Args:
         modality: Of all samples.
+        advance: Called as samples have been looked at.
     """
 
-    def __init__(self, modality: ModalitySpec) -> None:
-        self.modality = modality
+    def __init__(self, modality: ModalitySpec, advance: Advance | None = None) -> None:
+        self.modality, self.advance = modality, advance
         self.skipped: list[SkippedSample] = []
         self.warnings: list[str] = []
 
@@ -79,9 +81,14 @@ class Checks:
         Raises:
             InvalidDataError: Nothing is usable, or labels or groups do not fit.
         """
-        usable = usable_samples(self.modality, X, ids=ids, name=name)
-        labels = label_list(y, name.replace("X", "y", 1), usable.n_given, name)
-        shared = _group_list(groups, usable.n_given, name)
+        given = given_samples(self.modality, X, name)
+        # Labels are cheap to check; a missing one should not wait for ten thousand images.
+        labels = label_list(y, name.replace("X", "y", 1), len(given), name)
+        shared = _group_list(groups, len(given), name)
+        usable = usable_samples(
+            self.modality, X, given=given, ids=ids, name=name, advance=self.advance
+        )
+        _check_any_usable(usable, self.modality.name, name)
         if usable.skipped:
             n, first = len(usable.skipped), usable.skipped[0]
             self._warn(n, f"of {name} left out", f"the first is {first.sample}: {first.reason}")
@@ -92,11 +99,8 @@ class Checks:
             labels=[labels[i] for i in usable.kept],
             groups=[shared[i] for i in usable.kept],
             ids=[names[i] for i in usable.kept],
-            fingerprints=[self._fingerprint(sample) for sample in usable.samples],
+            fingerprints=usable.fingerprints,
         )
-
-    def _fingerprint(self, sample: Any) -> str:
-        return hashlib.blake2b(self.modality.fingerprint(sample), digest_size=16).hexdigest()
 
     def drop_leaks(self, data: Part, held: Part) -> None:
         """Take samples out of the data whose content is in the user's holdout too.
@@ -200,6 +204,15 @@ class Checks:
     def _warn(self, n: int, problem: str, rest: str) -> None:
         noun = "1 sample" if n == 1 else f"{n} samples"
         self.warnings.append(f"{noun} {problem}: {rest.rstrip('.')}.")
+
+
+def _check_any_usable(usable: UsableSamples, modality: str, name: str) -> None:
+    if not usable.kept:
+        first = usable.skipped[0]
+        raise InvalidDataError(
+            f"None of the {usable.n_given} samples of {name} can be used. The first is "
+            f"{first.sample}: {first.reason} Check that these are {modality}s."
+        )
 
 
 def _group_list(groups: Any, n_samples: int, name: str) -> list[Hashable]:

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from autotl.data.arrays import read_npz, read_sklearn
-from autotl.data.folders import IMAGE_SUFFIXES, read_folder
+from autotl.data.folders import IMAGE_SUFFIXES, TEXT_SUFFIX, read_folder
+from autotl.data.parquet import read_parquet
 from autotl.data.raw import RawData, SkippedSample
 from autotl.data.tables import Columns, read_table
 from autotl.errors import InvalidDataError
@@ -30,14 +31,14 @@ def read(  # noqa: PLR0913  # one parameter for each flag of the command line
     """Read samples and labels; images stay paths until they are turned into samples.
 
     Args:
-        source: A folder of images, a `.csv`, `.csv.gz`, `.tsv` or `.npz` file, one image, or
-            "sklearn:digits".
+        source: A folder of images or `.txt` files, a `.csv`, `.tsv` (also with `.gz`), `.parquet`
+            or `.npz` file, one image or text, or "sklearn:digits".
         modality: "image" or "text" where the source leaves it open.
         text: Column of a table that holds the texts.
         label: Column that holds the labels.
         split: Column that says which rows are the holdout ("test", "holdout") and which are data
             ("train", "val", "validation", "dev").
-        image: Column that holds image paths, relative to the table's folder.
+        image: Column that holds images, or their paths relative to the table's folder.
         groups: Column whose equal values keep rows on one side of every split.
         require_labels: False reads data to predict: labels may be missing, and every sample goes
             to `X` in the order of the source, whatever its split.
@@ -58,12 +59,12 @@ def read(  # noqa: PLR0913  # one parameter for each flag of the command line
     if path.is_dir():
         _refuse_columns(columns, name, "a folder")
         _refuse_modality(modality, name)
-        return read_folder(path, require_labels=require_labels)
+        return read_folder(path, modality=modality, require_labels=require_labels)
     reader = _file_reader(path, columns, modality, require_labels)
     if reader is None:
         raise InvalidDataError(
-            f"{name!r} is not a kind of file that can be read here. Expected a folder of images, "
-            f"{', '.join(_TABLES)} or .npz; convert it to one of these."
+            f"{name!r} is not a kind of file that can be read here. Expected a folder of images "
+            f"or texts, {', '.join(_TABLES)}, .parquet or .npz; convert it to one of these."
         )
     return reader()
 
@@ -74,22 +75,29 @@ def _file_reader(
     name = path.name.lower()
     if name.endswith(_TABLES):
         return partial(read_table, path, columns, modality=modality, require_labels=require_labels)
+    if name.endswith(".parquet"):
+        return partial(
+            read_parquet, path, columns, modality=modality, require_labels=require_labels
+        )
     if name.endswith(".npz"):
         _refuse_columns(columns, str(path), "an .npz file")
         return partial(read_npz, path, modality=modality, require_labels=require_labels)
     if name.endswith(IMAGE_SUFFIXES):
         _refuse_columns(columns, str(path), "an image")
-        return partial(_one_image, path, require_labels)
+        return partial(_one_file, path, "image", require_labels)
+    if name.endswith(TEXT_SUFFIX):
+        _refuse_columns(columns, str(path), "a text")
+        return partial(_one_file, path, "text", require_labels)
     return None
 
 
-def _one_image(path: Path, require_labels: bool) -> RawData:
+def _one_file(path: Path, modality: str, require_labels: bool) -> RawData:
     if require_labels:
         raise InvalidDataError(
-            f"{str(path)!r} is one image, and a search needs labelled ones. "
-            "Give a folder with one folder of images for each class."
+            f"{str(path)!r} is one {modality}, and a search needs labelled ones. "
+            f"Give a folder with one folder of {modality}s for each class, or a CSV file."
         )
-    return RawData(X=[path], modality="image", ids=[str(path)])
+    return RawData(X=[path], modality=modality, ids=[str(path)])
 
 
 def _refuse_columns(columns: "Columns", source: str, kind: str) -> None:
@@ -101,10 +109,10 @@ def _refuse_columns(columns: "Columns", source: str, kind: str) -> None:
 
 
 def _refuse_modality(modality: str | None, source: str) -> None:
-    if modality not in (None, "image"):
+    if modality not in (None, "image", "text"):
         raise InvalidDataError(
-            f"{source!r} is a folder, and folders are read as images, not as {modality!r}. "
-            "Give texts as a CSV file with a text and a label column."
+            f"{source!r} is a folder, and folders hold images or texts, not {modality!r}. "
+            "Give --modality image or --modality text, or leave it out."
         )
 
 
@@ -116,6 +124,6 @@ def _missing(path: Path) -> str:
     if near:
         return f"{message} Did you mean {str(path.parent / near[0])!r}?"
     return (
-        f"{message} Give a folder of images, a CSV or .npz file, or 'sklearn:digits'; "
-        f"relative paths start at {str(Path.cwd())!r}."
+        f"{message} Give a folder of images or texts, a CSV, Parquet or .npz file, or "
+        f"'sklearn:digits'; relative paths start at {str(Path.cwd())!r}."
     )

@@ -1,17 +1,26 @@
-"""Find out what kind of samples `X` holds and turn them into samples."""
+"""Find out what kind of samples `X` holds and check each of them once."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotl.data.lazy import Samples
 from autotl.data.raw import SkippedSample
 from autotl.errors import AmbiguousModalityError, InvalidDataError
 from autotl.registry import get_registry
 from autotl.specs import ModalitySpec
 
-__all__ = ["UsableSamples", "find_modality", "usable_samples"]
+__all__ = ["Advance", "UsableSamples", "find_modality", "given_samples", "usable_samples"]
+
+Advance = Callable[[int, int], object]
+"""Takes how many samples have been looked at, and of how many."""
+
+_THREADS = 8
+_CHUNK = 16  # samples that a thread looks at in one go
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,16 @@ class UsableSamples:
     """Samples that can be used, and those that cannot.
 
     Args:
-        samples: As the modality's backbones read them.
+        samples: As the modality's backbones read them, read again on access.
         kept: Position in the given `X` of each sample.
+        fingerprints: Hex digest of each sample's content.
         skipped: What was left out, and why.
         n_given: Length of the given `X`.
     """
 
-    samples: list[Any]
+    samples: Samples
     kept: list[int]
+    fingerprints: list[str]
     skipped: list[SkippedSample]
     n_given: int
 
@@ -56,40 +67,84 @@ def find_modality(X: Any, modality: str | None = None) -> ModalitySpec:
     raise InvalidDataError(f"X is {_describe(X)}. {_advice(X)}")
 
 
+def given_samples(modality: ModalitySpec, X: Any, name: str = "X") -> Sequence[Any]:
+    """Return `X` as the modality reads it, without looking at each sample.
+
+    Raises:
+        InvalidDataError: `X` as a whole cannot be read, or is empty.
+    """
+    given = modality.as_samples(X)
+    if not len(given):
+        raise InvalidDataError(f"{name} has no samples. Give at least three of each class.")
+    return given
+
+
 def usable_samples(
-    modality: ModalitySpec, X: Any, *, ids: Sequence[str] | None = None, name: str = "X"
+    modality: ModalitySpec,
+    X: Any,
+    *,
+    given: Sequence[Any] | None = None,
+    ids: Sequence[str] | None = None,
+    name: str = "X",
+    advance: Advance | None = None,
 ) -> UsableSamples:
-    """Turn `X` into samples and set the unusable ones apart.
+    """Look at every sample of `X` once and set the unusable ones apart.
 
     Args:
         modality: Reads `X`.
         X: As the user gave it.
+        given: What the modality made of `X`, where that is known.
         ids: Names of the samples; by default their paths, or positions such as "X[7]".
         name: What the user calls `X`.
+        advance: Called from this thread as samples have been looked at.
 
     Raises:
-        InvalidDataError: `X` as a whole cannot be read, or holds no usable sample.
+        InvalidDataError: `X` as a whole cannot be read.
     """
-    given = list(modality.as_samples(X))
-    if not given:
-        raise InvalidDataError(f"{name} has no samples. Give at least three of each class.")
+    given = modality.as_samples(X) if given is None else given
     if ids is not None and len(ids) != len(given):
         raise InvalidDataError(
             f"ids has {len(ids)} entries but {name} has {len(given)} samples. Give one for each."
         )
-    kept = [i for i, sample in enumerate(given) if not isinstance(sample, Exception)]
-    skipped = [
-        SkippedSample(ids[i] if ids is not None else _default_id(X, i, name), str(sample))
-        for i, sample in enumerate(given)
-        if isinstance(sample, Exception)
-    ]
-    if not kept:
-        first = skipped[0]
-        raise InvalidDataError(
-            f"None of the {len(given)} samples of {name} can be used. The first is "
-            f"{first.sample}: {first.reason} Check that these are {modality.name}s."
-        )
-    return UsableSamples([given[i] for i in kept], kept, skipped, len(given))
+    names = [_default_id(X, i, name) for i in range(len(given))] if ids is None else list(ids)
+    found = list(_look_at(modality, given, advance))
+    kept = [i for i, digest in enumerate(found) if isinstance(digest, str)]
+    return UsableSamples(
+        samples=Samples([given], names).select(kept),
+        kept=kept,
+        fingerprints=[digest for digest in found if isinstance(digest, str)],
+        skipped=[
+            SkippedSample(names[i], str(problem))
+            for i, problem in enumerate(found)
+            if not isinstance(problem, str)
+        ],
+        n_given=len(given),
+    )
+
+
+def _look_at(
+    modality: ModalitySpec, given: Sequence[Any], advance: Advance | None
+) -> Iterator[str | Exception]:
+    """Yield each sample's fingerprint, or what is wrong with it; samples are not kept here."""
+
+    def look(rows: range) -> list[str | Exception]:
+        return [_fingerprint(modality, given[i]) for i in rows]
+
+    n = len(given)
+    chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
+    # Decoding releases the interpreter lock, so threads share the work; a list is decoded already.
+    n_threads = 1 if isinstance(given, list | tuple) else min(_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        for chunk, found in zip(chunks, pool.map(look, chunks), strict=True):
+            yield from found
+            if advance is not None:
+                advance(chunk.stop, n)
+
+
+def _fingerprint(modality: ModalitySpec, sample: Any) -> str | Exception:
+    if isinstance(sample, Exception):
+        return sample
+    return hashlib.blake2b(modality.fingerprint(sample), digest_size=16).hexdigest()
 
 
 def _default_id(X: Any, index: int, name: str) -> str:

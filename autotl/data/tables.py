@@ -1,15 +1,14 @@
 """Read CSV and TSV files: one row a sample, with a text or an image-path column."""
 
-import os
 import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotl.data.columns import Columns, choose_columns
-from autotl.data.folders import SPLIT_WORDS
+from autotl.data.columns import Columns
 from autotl.data.raw import RawData
+from autotl.data.rows import Table
 from autotl.errors import InvalidDataError
 
 if TYPE_CHECKING:
@@ -34,30 +33,13 @@ def read_table(
         AmbiguousModalityError: Texts or images? The message names the flags.
     """
     frame = _read_frame(path)
-    chosen = choose_columns(frame, columns, path, modality, require_labels)
-    notes = list(chosen.notes)
-    labels = _labels(frame, chosen.label, require_labels, notes)
-    ids = [f"row {i + 1}" for i in range(len(frame))]
-    if chosen.modality == "image":
-        X: list[Any] = [_image_path(path.parent, cell) for cell in frame[chosen.sample]]
-        ids = [f"{cell} ({row})" for cell, row in zip(frame[chosen.sample], ids, strict=True)]
-        _check_some_exist(path, chosen.sample, X)
-    else:
-        X = frame[chosen.sample].tolist()
-    held = _holdout_rows(frame, chosen.split, path) if require_labels else [False] * len(X)
-    data, test = _rows(held, False), _rows(held, True)
-    groups = None if columns.groups is None else frame[columns.groups].tolist()
-    return RawData(
-        X=_take(X, data),
-        y=None if labels is None else _take(labels, data),
-        X_holdout=_take(X, test) if test else None,
-        y_holdout=_take(labels, test) if test and labels is not None else None,
-        groups=None if groups is None else [groups[i] or None for i in data],
-        modality=chosen.modality,
-        ids=_take(ids, data),
-        notes=notes,
-        columns=chosen.columns(),
+    table = Table(
+        frame=frame,
+        source=str(path),
+        folder=path.parent,
+        values=lambda column: _parse_labels(frame[column].tolist()),
     )
+    return table.read(columns, modality=modality, require_labels=require_labels)
 
 
 def _read_frame(path: Path) -> "pd.DataFrame":
@@ -120,22 +102,6 @@ def _names(frame: "pd.DataFrame") -> str:
     return ", ".join(repr(c) for c in frame.columns)
 
 
-def _labels(
-    frame: "pd.DataFrame", column: str | None, require_labels: bool, notes: list[str]
-) -> list[Any] | None:
-    if column is None:
-        return None
-    cells = frame[column].tolist()
-    n_missing = sum(not cell.strip() for cell in cells)
-    if n_missing and not require_labels:
-        notes.append(
-            f"{n_missing} of {len(cells)} rows have no label in column {column!r}, "
-            "so the labels are not used."
-        )
-        return None
-    return _parse_labels(cells)
-
-
 def _parse_labels(cells: Sequence[str]) -> list[Any]:
     """Turn cells into labels: None where empty; all into int or float if all are such numbers.
 
@@ -155,48 +121,3 @@ def _is_whole(cell: str) -> bool:
 
 def _is_decimal(cell: str) -> bool:
     return re.fullmatch(r"-?[0-9]*\.[0-9]+(e-?[0-9]+)?", cell) is not None
-
-
-def _image_path(folder: Path, cell: str) -> Path | None:
-    """Resolve a cell against the table's folder; an empty one is a missing sample."""
-    return folder / cell if cell.strip() else None
-
-
-def _check_some_exist(path: Path, column: str, X: Sequence[Path | None]) -> None:
-    # isfile rather than Path.is_file: no exception for names that are too long.
-    if any(p is not None and os.path.isfile(p) for p in X):  # noqa: PTH113  # as just said
-        return
-    example = next((p for p in X if p is not None), None)
-    where = "every cell is empty" if example is None else f"the first would be {str(example)!r}"
-    raise InvalidDataError(
-        f"None of the {len(X)} paths in column {column!r} of {str(path)!r} is a file: {where}. "
-        f"Expected paths relative to {str(path.parent)!r}. For texts name the column with --text."
-    )
-
-
-def _holdout_rows(frame: "pd.DataFrame", column: str | None, path: Path) -> list[bool]:
-    if column is None:
-        return [False] * len(frame)
-    words = [cell.strip().lower() for cell in frame[column]]
-    unknown = sorted({w for w in words if w not in SPLIT_WORDS})
-    if unknown:
-        raise InvalidDataError(
-            f"Column {column!r} of {str(path)!r} says {', '.join(map(repr, unknown[:5]))}. "
-            f"Expected one of {', '.join(SPLIT_WORDS)} in each row. "
-            "Change them, or name another column with --split."
-        )
-    held = [SPLIT_WORDS[w] == "holdout" for w in words]
-    if all(held):
-        raise InvalidDataError(
-            f"Column {column!r} of {str(path)!r} puts all {len(held)} rows into the test split. "
-            "Mark the rows to learn from as 'train'."
-        )
-    return held
-
-
-def _rows(held: Sequence[bool], wanted: bool) -> list[int]:
-    return [i for i, h in enumerate(held) if h is wanted]
-
-
-def _take(items: Sequence[Any], rows: Sequence[int]) -> list[Any]:
-    return [items[i] for i in rows]

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.datasets import unlabelled
 from autotl.data.labels import encode, name_classes, sorted_classes
+from autotl.data.lazy import Samples
 from autotl.data.metric import Metric, choose_metric
 from autotl.data.parts import Checks, Part
 from autotl.data.raw import SkippedSample
-from autotl.data.samples import find_modality
+from autotl.data.samples import Advance, find_modality
 from autotl.data.splits import Fold, Split, few_per_class, join_units, make_folds, make_holdout
 from autotl.errors import InvalidDataError
 from autotl.specs import ModalitySpec
@@ -27,7 +29,7 @@ class Task:
 
     Args:
         modality: What the samples are.
-        samples: All of them, holdout included, in the order given.
+        samples: All of them, holdout included, in the order given; read on access.
         y: Class codes of shape (n_samples,), int64.
         classes: The labels behind the codes, as given and in order.
         groups: Units of shape (n_samples,), int64, that no split divides: samples that share the
@@ -41,7 +43,7 @@ class Task:
     """
 
     modality: ModalitySpec
-    samples: Sequence[Any]
+    samples: Samples
     y: Array
     classes: list[Hashable]
     groups: Array
@@ -67,6 +69,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     ids: Sequence[str] | None = None,
     skipped: Sequence[SkippedSample] = (),
     notes: Sequence[str] = (),
+    advance: Advance | None = None,
 ) -> Task:
     """Turn what the user gave into a task, or say what is wrong with it.
 
@@ -84,6 +87,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         ids: Names of the samples of `X` for messages.
         skipped: What reading has left out already.
         notes: What reading has to say; goes into `warnings`.
+        advance: Called with the samples looked at so far, and their number, while that goes on.
 
     Raises:
         InvalidDataError: The data cannot be used; the message says what to do.
@@ -91,7 +95,8 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         UnknownNameError: There is no such modality or metric.
     """
     _check_numbers(labels_per_class, seed)
-    checks = Checks(find_modality(X, modality))
+    X, X_holdout = unlabelled(X, modality), unlabelled(X_holdout, modality)
+    checks = Checks(find_modality(X, modality), advance)
     data = checks.part(X, y, groups, ids)
     held = _given_holdout(checks, X_holdout, y_holdout)
     if held is not None:
@@ -110,7 +115,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     ]
     return Task(
         modality=checks.modality,
-        samples=data.samples + (held.samples if held else []),
+        samples=data.samples if held is None else data.samples + held.samples,
         y=y_codes,
         classes=classes,
         groups=units,

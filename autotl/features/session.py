@@ -1,21 +1,34 @@
-"""One backbone over the samples of one task: loaded when needed, every sample embedded once."""
+"""One backbone over the samples of one task: loaded when needed, its frozen part run once."""
 
-import copy
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotl.features.activations import PLAIN, Activations, Caching
+from autotl.features.arrays import to_arrays
+from autotl.features.cuts import find_cuts
 from autotl.features.decomposition import decompose
-from autotl.specs import BackboneSpec, LoadedBackbone, ModalitySpec, SpectralDecomposition
+from autotl.features.extraction import infer, run_batches
+from autotl.features.folding import fold_batch_norm
+from autotl.features.freezing import FreezePlan, freeze_depth
+from autotl.features.inputs import SessionInputs
+from autotl.features.placement import CutCost, choose_cuts
+from autotl.specs import BackboneSpec, Cuts, LoadedBackbone, ModalitySpec, SpectralDecomposition
 
 if TYPE_CHECKING:
     import torch
 
 _BATCH_PIXELS = 8 * 224 * 224  # more pixels a batch fall out of a CPU's caches
 _LEAST_BATCH, _MOST_BATCH = 8, 64
-_KEPT_INPUT_BYTES = 512 * 2**20
+_KEPT_INPUT_BYTES = 128 * 2**20
+_KEPT_FEATURE_BYTES = 64 * 2**20
+_EXAMPLES = 4
+_LEAST_FOLDED = 64  # samples that pay for folding
+_STORE_SHARE = 0.25  # of the cache's limit, for the activations of one backbone
 
 
 class BackboneSession:
@@ -27,6 +40,8 @@ class BackboneSession:
         modality: Brings the augmentation.
         device: Where to compute.
         check: Called between batches; may raise to stop the work (budget, interrupt).
+        caching: How activations are kept on disk; None keeps embeddings in memory only, and runs
+            the whole network for everything else.
     """
 
     def __init__(
@@ -37,18 +52,21 @@ class BackboneSession:
         *,
         device: str = "cpu",
         check: Callable[[], None] = lambda: None,
+        caching: Caching | None = None,
     ) -> None:
         self.spec, self.samples, self.modality = spec, samples, modality
         self.device, self.check = device, check
         self.batch_size = _batch_size(spec)
+        self.activations = None if caching is None else Activations(self, caching)
         self._loaded: LoadedBackbone | None = None
+        self._parts: dict[tuple[int, int], torch.nn.Module] = {}
+        self._folded: torch.nn.Module | None = None
         self._features: np.ndarray | None = None
         self._done = np.zeros(len(samples), dtype=bool)
         self._inputs: dict[int, torch.Tensor] = {}
-        self._keep_inputs = True
+        self._keep_inputs, self._input_bytes = True, 0
         self._forward = self._warm_up = (0.0, 0)
         self.embed_seconds = 0.0
-        self._n_groups: int | None = None
         self._decompositions: dict[bytes, SpectralDecomposition] = {}
 
     @property
@@ -66,14 +84,70 @@ class BackboneSession:
     def loaded(self, backbone: LoadedBackbone) -> None:
         self._loaded = backbone
 
-    @property
+    @cached_property
     def n_groups(self) -> int:
         """Number of layer groups."""
-        from autotl.features.freezing import FreezePlan
+        return FreezePlan(self.loaded).n_groups
 
-        if self._n_groups is None:
-            self._n_groups = FreezePlan(self.loaded).n_groups
-        return self._n_groups
+    @cached_property
+    def cuts(self) -> Cuts:
+        """Where the backbone can be divided, found once."""
+        return find_cuts(self.loaded, self._example())
+
+    @cached_property
+    def kept(self) -> tuple[int, ...]:
+        """Depths of the cuts whose activations are kept, ascending; the embedding is the last."""
+        if self.activations is None:
+            return ()
+        caching = self.activations.caching
+        demand: dict[int, float] = {}
+        for fraction in caching.demand:
+            depth = freeze_depth(fraction, self.n_groups)
+            demand[depth] = demand.get(depth, 0.0) + 1.0
+        limit = _STORE_SHARE * caching.store.limit_bytes
+        costs = self._cut_costs(1 + caching.views)
+        return (*choose_cuts(costs, demand, len(self.samples), limit), self.n_groups)
+
+    def _cut_costs(self, n_views: int) -> list[CutCost]:
+        """Count the operations before each cut and the bytes of half precision at it."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        batch, work, found = self._example(), 0.0, []
+        for before, depth in zip(self.cuts.depths, self.cuts.depths[1:-1], strict=False):
+            with FlopCounterMode(display=False) as counter:
+                batch = self.infer(self.part(before, depth), batch)
+            work += counter.get_total_flops()
+            sizes = [a.nbytes / 2 / len(a) for a in to_arrays(batch).values()]
+            found.append(CutCost(depth=depth, work=work, sample_bytes=n_views * sum(sizes)))
+        return found
+
+    def _example(self) -> Any:
+        rows = np.unique(np.linspace(0, len(self.samples) - 1, _EXAMPLES).astype(int))
+        return self.ready(self.prepare(rows))
+
+    def embedder(self, n_samples: int) -> "torch.nn.Module":
+        """Return the whole network for inference: batch norms folded away when it pays."""
+        if n_samples < _LEAST_FOLDED:
+            return self.loaded.module
+        if self._folded is None:
+            self._folded = fold_batch_norm(self.loaded.module, self._example())
+        return self._folded
+
+    def part(self, start: int, stop: int) -> "torch.nn.Module":
+        """Return the pretrained layers between two cuts, in eval mode."""
+        import torch
+
+        if start == 0 and stop == self.n_groups:
+            return self.loaded.module
+        if start == stop:
+            return torch.nn.Identity()
+        if (start, stop) not in self._parts:
+            self._parts[start, stop] = self.cuts.part(self.loaded.module, start, stop)
+        return self._parts[start, stop]
+
+    def start_for(self, depth: int) -> int:
+        """Return the deepest kept cut whose layers are all frozen at a freeze depth."""
+        return max((d for d in self.kept if d <= depth), default=0)
 
     @property
     def seconds_per_sample(self) -> float | None:
@@ -81,72 +155,173 @@ class BackboneSession:
         seconds, n = self._forward if self._forward[1] else self._warm_up
         return seconds / n if n else None
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the network and the prepared inputs that are in memory."""
+        parameters = self._loaded.module.parameters() if self._loaded else ()
+        weights = sum(p.numel() * p.element_size() for p in parameters)
+        return weights + len(self._inputs) * self._input_bytes
+
+    def n_views(self, params: Mapping[str, Any]) -> int:
+        """Return how many views of a sample a trial with these parameters reads from a cut."""
+        if self.activations is None or self.modality.augment is None:
+            return 1
+        return self.activations.caching.views if params.get("augment") else 1
+
     def release(self) -> None:
-        """Drop the network and the prepared inputs; the embeddings stay."""
-        self._loaded = None
+        """Drop the network and the prepared inputs; what was embedded stays at hand."""
+        self._loaded = self._folded = None
+        self._parts.clear()
         self._inputs.clear()
+        on_disk = self.activations is not None and self._features is not None
+        if on_disk and self._features is not None and self._features.nbytes > _KEPT_FEATURE_BYTES:
+            self._features, self._done[:] = None, False
+            self._decompositions.clear()
 
     def missing(self, rows: np.ndarray) -> int:
-        """Count the rows that have not been embedded yet."""
-        return int((~self._done[rows]).sum())
+        """Count the rows that have not been embedded yet, here or by an earlier run."""
+        todo = rows[~self._done[rows]]
+        if self.activations is None or not len(todo):
+            return len(todo)
+        return len(self.activations.missing(todo, self.n_groups, PLAIN))
 
     def embed(self, rows: np.ndarray, on_batch: Callable[[int], None] | None = None) -> np.ndarray:
         """Return embeddings of shape (len(rows), embed_dim), computing only what is missing."""
         todo = np.unique(rows[~self._done[rows]])
-        at = 0
-        while at < len(todo):
-            self.check()
-            chunk = todo[at : at + self.batch_size]
-            started = time.perf_counter()
-            embedded = self._forward_or_halve(chunk)
-            if embedded is None:
-                continue
-            self._time(time.perf_counter() - started, len(chunk), first=at == 0)
-            if self._features is None:
-                self._features = np.zeros((len(self.samples), embedded.shape[1]), np.float32)
-            self._features[chunk] = embedded
-            self._done[chunk] = True
-            at += len(chunk)
-            if on_batch:
-                on_batch(len(chunk))
+        if len(todo):
+            self._fill_features(todo, on_batch)
         if self._features is None:  # no rows asked for, nothing known
             return np.zeros((0, self.spec.embed_dim or 0), np.float32)
         picked: np.ndarray = self._features[rows]
         return picked
 
-    def _time(self, seconds: float, n: int, *, first: bool) -> None:
-        """Learn the speed; the first batch warms caches up and counts only while it is alone."""
-        self.embed_seconds += seconds
-        if first:
-            self._warm_up = (seconds, n)
+    def _fill_features(self, todo: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
+        kept = self.activations
+        if kept is None:
+            computing = self._embed_here(todo)
         else:
-            self._forward = (self._forward[0] + seconds, self._forward[1] + n)
+            known = np.setdiff1d(todo, kept.missing(todo, self.n_groups, PLAIN))
+            if len(known):
+                self._put_arrays(known, kept.read(known, self.n_groups, PLAIN))
+            computing = kept.fill(todo, self.n_groups, PLAIN, self._put_arrays)
+        for chunk in self.timed(computing):
+            if on_batch:
+                on_batch(len(chunk))
 
-    def _forward_or_halve(self, chunk: np.ndarray) -> np.ndarray | None:
-        """Embed one batch; out of memory halves the batch size and returns None."""
-        try:
-            return embed_batch(self.loaded, self.prepare(chunk), self.device)
-        except RuntimeError as error:
-            if "memory" not in str(error).lower() or self.batch_size == 1:
-                raise
-            self.batch_size = max(1, self.batch_size // 2)
-            return None
+    def _embed_here(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Embed into memory only; yields the rows of each batch."""
+        module = self.embedder(len(rows))
+
+        def compute(batch: Any) -> Any:
+            return self.infer(module, self.ready(batch))
+
+        for chunk, embedded in self.passes(rows, self.prepare, compute):
+            self._put_arrays(chunk, to_arrays(embedded))
+            yield chunk
+
+    def _put_arrays(self, rows: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        (values,) = arrays.values()
+        if self._features is None:
+            self._features = np.zeros((len(self.samples), values.shape[1]), np.float32)
+        self._features[rows] = values
+        self._done[rows] = True
+
+    def passes(
+        self, rows: np.ndarray, prepare: Callable[[np.ndarray], Any], compute: Callable[[Any], Any]
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield (rows of a batch, `compute(prepare(those rows))`); out of memory is remembered."""
+        largest = 0
+        for chunk, result in run_batches(
+            rows,
+            prepare,
+            compute,
+            batch_size=self.batch_size,
+            check=self.check,
+            concurrent=self.device == "cpu",
+        ):
+            largest = max(largest, len(chunk))
+            yield chunk, result
+        if largest < min(self.batch_size, len(rows)):
+            self.batch_size = largest
+
+    def timed(
+        self, computing: Iterator[np.ndarray], *, whole: bool = True
+    ) -> Iterator[np.ndarray]:
+        """Pass on the rows of batches and book the time of computing them.
+
+        Where the whole network runs, the speed is learnt: the first batch warms caches up and
+        counts only while it is alone.
+        """
+        started, first = time.perf_counter(), True
+        for rows in computing:
+            seconds = time.perf_counter() - started
+            self.embed_seconds += seconds
+            if whole and first:
+                self._warm_up, first = (seconds, len(rows)), False
+            elif whole:
+                self._forward = (self._forward[0] + seconds, self._forward[1] + len(rows))
+            yield rows
+            started = time.perf_counter()
+        self.embed_seconds += time.perf_counter() - started
+
+    def infer(self, module: "torch.nn.Module", batch: Any) -> Any:
+        """Run frozen layers on a batch that is ready."""
+        return infer(module, batch, half=self.device.startswith("cuda"))
+
+    def holds(self, rows: np.ndarray) -> bool:
+        """Say whether the inputs of all rows are prepared and in memory."""
+        return len(self._inputs) >= len(rows) and all(int(r) in self._inputs for r in rows)
 
     def prepare(self, rows: np.ndarray) -> Any:
-        """Preprocess samples into one batch on the CPU, keeping image tensors while they fit."""
+        """Preprocess samples into one batch on the CPU, keeping image tensors while they fit.
+
+        Images stay whole numbers where the backbone's preprocessing has two stages.
+        """
         import torch
 
         known = [self._inputs.get(int(r)) for r in rows]
         if all(k is not None for k in known):
             return torch.stack(known)  # type: ignore[arg-type]  # none is None here
-        batch = self.loaded.preprocess([self.samples[int(r)] for r in rows])
+        preprocess = self.loaded.preprocess
+        first_stage = getattr(preprocess, "pixels", preprocess)
+        batch = first_stage([self.samples[int(r)] for r in rows])
         if self._keep_inputs and isinstance(batch, torch.Tensor) and batch.ndim == 4:
             per_sample = batch[0].numel() * batch.element_size()
             if per_sample * len(self.samples) > _KEPT_INPUT_BYTES:
                 self._keep_inputs = False
             else:
+                self._input_bytes = per_sample
                 self._inputs.update({int(r): t for r, t in zip(rows, batch, strict=True)})
         return batch
+
+    def standardise(self, batch: Any) -> Any:
+        """Apply the second stage of preprocessing to what `prepare` returned, where it is."""
+        second_stage = getattr(self.loaded.preprocess, "standardise", None)
+        return batch if second_stage is None else second_stage(batch)
+
+    def ready(self, batch: Any) -> Any:
+        """Move what `prepare` returned to the device and finish its preprocessing."""
+        return self.standardise(to_device(batch, self.device))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the activations depend on, besides samples, cut and view."""
+        import torch
+
+        first = to_arrays(self.standardise(self.prepare(np.array([0]))))
+        content = hashlib.sha256()
+        for name, array in sorted(first.items()):
+            content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        caching = self.activations.caching if self.activations else None
+        weights = self.spec.weights_digest() if self.spec.weights_digest else None
+        return {
+            "backbone": self.spec.name,
+            # Without a digest nothing tells these weights from others: good for this run only.
+            "weights": weights or f"unknown, {id(self)} at {time.time_ns()}",
+            # What preprocessing made of one sample stands for how it works.
+            "preprocessing": f"{caching.digests[0] if caching else ''} {content.hexdigest()}",
+            "device": self.device.partition(":")[0],
+            "torch": str(torch.__version__),
+        }
 
     def decomposition(self, rows: np.ndarray) -> SpectralDecomposition:
         """Return the decomposition of these rows' embeddings, kept for the next trial."""
@@ -155,7 +330,7 @@ class BackboneSession:
             self._decompositions[key] = decompose(self.embed(rows))
         return self._decompositions[key]
 
-    def inputs(self, rows: np.ndarray) -> "SessionInputs":
+    def inputs(self, rows: np.ndarray) -> SessionInputs:
         """Return the samples at `rows` as adaptation methods see them."""
         return SessionInputs(self, np.asarray(rows))
 
@@ -168,16 +343,6 @@ def _batch_size(spec: BackboneSpec) -> int:
     return max(_LEAST_BATCH, min(_MOST_BATCH, _BATCH_PIXELS // (height * width)))
 
 
-def embed_batch(backbone: LoadedBackbone, batch: Any, device: str) -> np.ndarray:
-    """Embed one preprocessed batch; returns (n_samples, embed_dim) float32 on the CPU."""
-    import torch
-
-    with torch.inference_mode():
-        embedded = backbone.module(to_device(batch, device))
-    array: np.ndarray = embedded.float().cpu().numpy()
-    return array
-
-
 def to_device(batch: Any, device: str) -> Any:
     """Move a tensor or a dict of tensors to a device; images become channels-last."""
     import torch
@@ -187,53 +352,3 @@ def to_device(batch: Any, device: str) -> Any:
     if batch.ndim == 4:
         return batch.to(device, memory_format=torch.channels_last)
     return batch.to(device)
-
-
-class SessionInputs:
-    """`autotl.specs.Inputs` over some rows of a session.
-
-    Args:
-        session: The backbone and its samples.
-        rows: Indices into the session's samples.
-    """
-
-    def __init__(self, session: BackboneSession, rows: np.ndarray) -> None:
-        self.session, self.rows = session, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def features(self) -> np.ndarray:
-        """Return embeddings of shape (n_samples, embed_dim), float32."""
-        return self.session.embed(self.rows)
-
-    def decomposition(self) -> SpectralDecomposition:
-        """Return the spectral decomposition of the features, computed once."""
-        return self.session.decomposition(self.rows)
-
-    def load_backbone(self) -> LoadedBackbone:
-        """Return a copy of the pretrained backbone that the caller may train."""
-        loaded = self.session.loaded
-        return LoadedBackbone(
-            module=copy.deepcopy(loaded.module),
-            preprocess=loaded.preprocess,
-            layer_groups=loaded.layer_groups,
-        )
-
-    def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0
-    ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (positions, batch on the device) once over all samples."""
-        import torch
-
-        order = np.arange(len(self.rows))
-        generator = torch.Generator().manual_seed(seed or 0)
-        if seed is not None:
-            order = np.random.default_rng(seed).permutation(order)
-        for at in range(0, len(order), size):
-            self.session.check()
-            chunk = order[at : at + size]
-            batch = self.session.prepare(self.rows[chunk])
-            if augment > 0 and self.session.modality.augment is not None:
-                batch = self.session.modality.augment(batch, generator, augment)
-            yield chunk, to_device(batch, self.session.device)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from autotl.adapt.raw import RawModel
+from autotl.data import Metric, unlabelled, usable_samples
 from autotl.errors import (
     BackboneUnavailableError,
     InvalidDataError,
@@ -146,21 +147,20 @@ class FittedModel:
         write_report(self.result, target)
         return target
 
-    def samples(self, X: Any) -> list[Any]:
-        """Return `X` as samples of this model's modality.
+    def samples(self, X: Any) -> Sequence[Any]:
+        """Return `X` as samples of this model's modality, read again on access.
 
         Raises:
             InvalidDataError: A sample cannot be used; the message names the first ones.
         """
-        found = list(self.modality.as_samples(X))
-        bad = [(i, s) for i, s in enumerate(found) if isinstance(s, Exception)]
-        if bad:
-            first = "; ".join(f"sample {i}: {error}" for i, error in bad[:3])
+        usable = usable_samples(self.modality, unlabelled(X, self.modality.name))
+        if usable.skipped:
+            first = "; ".join(f"{s.sample}: {s.reason}" for s in usable.skipped[:3])
             raise InvalidDataError(
-                f"{len(bad)} of {len(found)} samples cannot be used ({first}). "
+                f"{len(usable.skipped)} of {usable.n_given} samples cannot be used ({first}). "
                 "Remove them, or use `autotl predict`, which skips and lists them."
             )
-        return found
+        return usable.samples
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities of shape (n_samples, n_classes), columns in order of `classes`."""
@@ -203,8 +203,6 @@ class FittedModel:
 
     def score_proba(self, proba: np.ndarray, y: Sequence[Hashable]) -> float:
         """Return the search's metric of probabilities against labels."""
-        from autotl.data import Metric
-
         given = [v.item() if hasattr(v, "item") else v for v in y]
         if len(given) != len(proba):
             raise InvalidDataError(

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from autotl import defaults
 from autotl.data import SkippedSample, Task, build_task
-from autotl.errors import BackboneUnavailableError
+from autotl.errors import BackboneUnavailableError, InvalidDataError
 from autotl.features import BackboneSession
 from autotl.result.device import check_device, pick_device
 from autotl.result.model import FittedModel
@@ -38,6 +38,8 @@ class SearchArguments(TypedDict, total=False):
     out: str | Path | None
     seed: int
     device: str | None
+    cache: bool
+    views: int
     progress: bool
     ids: Sequence[str] | None
     skipped: Sequence[SkippedSample]
@@ -92,6 +94,7 @@ def _prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> 
         ids=arguments.get("ids"),
         skipped=arguments.get("skipped", ()),
         notes=arguments.get("notes", ()),
+        advance=lambda done, total: progress.advance("", done, total),
     )
     shelf = open_shelf(
         modality=task.modality.name,
@@ -154,6 +157,8 @@ def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
             out=folder,
             seed=arguments.get("seed", defaults.SEED),
             device=arguments.get("device"),
+            cache=arguments.get("cache", True),
+            views=_checked_views(arguments.get("views", defaults.VIEWS)),
             asked=_describe(arguments),
         )
         return Search(task, shelf, settings, budget, progress).run()
@@ -163,6 +168,12 @@ def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
         raise
     finally:
         progress.close()
+
+
+def _checked_views(views: Any) -> int:
+    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
+        raise InvalidDataError(f"views is {views!r}; give a whole number of at least 1.")
+    return views
 
 
 def _clear(folder: Path, *, created: bool) -> None:

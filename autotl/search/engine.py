@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotl import defaults
 from autotl.data import Task
 from autotl.errors import InvalidDataError, OutputExistsError, UnknownNameError
-from autotl.features import BackboneSession
+from autotl.features import ActivationStore, BackboneSession, Caching
 from autotl.registry import get_registry
 from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
@@ -21,6 +22,7 @@ from autotl.search.floor import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
 from autotl.search.progress import Progress
 from autotl.search.screening import Screened, Screening
+from autotl.search.space import expected_fractions
 from autotl.search.study import Study
 from autotl.search.summary import (
     leaderboard,
@@ -45,6 +47,8 @@ class Settings:
         out: Run folder; None writes nothing.
         seed: Of everything random.
         device: Where to compute; None picks a GPU when there is one.
+        cache: Whether activations of frozen layers are kept on disk.
+        views: Augmented views of each sample that are kept.
         asked: The call's arguments as the user gave them, for `run.json`.
     """
 
@@ -54,6 +58,8 @@ class Settings:
     out: Path | None = None
     seed: int = 0
     device: str | None = None
+    cache: bool = True
+    views: int = defaults.VIEWS
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -198,6 +204,20 @@ class Search:
         self.timings["search"] = time.perf_counter() - started
         return study, rows
 
+    def _caching(self) -> Caching | None:
+        """Say how activations are kept; None when that is not wanted or not possible."""
+        store = ActivationStore.from_environment() if self.settings.cache else None
+        if store is None:
+            return None
+        return Caching(
+            store=store,
+            digests=self.task.fingerprints,
+            y=self.task.y,
+            views=self.settings.views,
+            seed=self.settings.seed,
+            demand=expected_fractions(self.adaptations),
+        )
+
     def _screen(self) -> list[Screened]:
         self.progress.stage("Screening", count(len(self.shelf.usable), "backbone"))
         started = time.perf_counter()
@@ -208,6 +228,7 @@ class Search:
             self.progress,
             device=self.device,
             seed=self.settings.seed,
+            caching=self._caching(),
         )
         screened = screening.run()
         if screening.interrupted:

@@ -100,7 +100,7 @@ class Evaluation:
     ) -> None:
         validation = [self.session.inputs(f.validation) for f in self.task.split.folds]
         for index in range(1, n_steps + 1):
-            began = time.perf_counter()
+            began, embedding = time.perf_counter(), self.session.embed_seconds
             steps = []
             for fit in fits:
                 self.session.check()
@@ -114,7 +114,8 @@ class Evaluation:
                 if step is not None
             ]
             value = self._record(index, np.concatenate(probas), steps[0])
-            reason = report(index, value, time.perf_counter() - began)
+            computing = self.session.embed_seconds - embedding  # paid once, not in each epoch
+            reason = report(index, value, time.perf_counter() - began - computing)
             if reason is not None:
                 self.outcome.state, self.outcome.reason = "pruned", reason
                 return

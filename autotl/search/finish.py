@@ -130,7 +130,7 @@ class Finisher:
     ) -> Finish:
         """Refit, evaluate on the holdout once, and say what is shipped."""
         started = time.perf_counter()
-        notes: list[str] = []
+        notes = self.measurement.notes
         self.progress.stage("Refit", "on train and validation")
         floor = self.measurement.final(self.baselines[0])
         saved = None

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from autotl.specs import RawFeatureSpec, SavedState
 
 FLOOR_SHARE = 0.1  # of the budget
 _INNER_FOLDS = 3
+_MOST_SAMPLES = 10_000  # that a baseline is fitted on; beyond, raw features gain little
 _NO_TIME = "it does not fit into a tenth of the budget"
 
 
@@ -172,17 +174,31 @@ class FloorMeasurement:
         elif baseline.classifier in (NEIGHBOURS, RBF) and self._sparse(baseline.feature):
             baseline.state, baseline.reason = "skipped", "needs dense features"
 
+    def _train_rows(self, fold: int) -> np.ndarray:
+        return _capped(self.task.split.folds[fold].train)
+
+    def _final_rows(self) -> np.ndarray:
+        return _capped(self.task.split.train_validation)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the floor."""
+        n_samples = len(self.task.split.train_validation)
+        if n_samples <= _MOST_SAMPLES:
+            return []
+        return [f"The floor was fitted on {_MOST_SAMPLES} of {n_samples} samples."]
+
     def _matrix(self, feature: RawFeatureSpec | None, fold: int) -> tuple[Any, Any]:
         """Return the feature's matrices of a fold's train and validation rows."""
-        rows = self.task.split.folds[fold]
+        rows, validation_part = self._train_rows(fold), self.task.split.folds[fold].validation
         if feature is None:
-            return np.zeros((len(rows.train), 0)), np.zeros((len(rows.validation), 0))
+            return np.zeros((len(rows), 0)), np.zeros((len(validation_part), 0))
         key = (feature.name, fold)
         if key not in self._matrices:
             started = time.perf_counter()
-            train = [self.task.samples[i] for i in rows.train]
+            train = _Watched(self.task.samples.select(rows), self.budget)
             state = feature.fit(train)
-            validation = [self.task.samples[i] for i in rows.validation]
+            validation = _Watched(self.task.samples.select(validation_part), self.budget)
             self._matrices[key] = (
                 feature.transform(train, state),
                 feature.transform(validation, state),
@@ -228,11 +244,12 @@ class FloorMeasurement:
             parts = []
             for i, fold in enumerate(folds):
                 X, X_out = self._matrix(feature, i)
-                parts.append((X, self.task.y[fold.train], X_out, self.task.y[fold.validation]))
+                y_out = self.task.y[fold.validation]
+                parts.append((X, self.task.y[self._train_rows(i)], X_out, y_out))
             return parts
         from sklearn.model_selection import StratifiedGroupKFold
 
-        X, rows = self._matrix(feature, 0)[0], folds[0].train
+        X, rows = self._matrix(feature, 0)[0], self._train_rows(0)
         y, groups = self.task.y[rows], self.task.groups[rows]
         n_splits = min(_INNER_FOLDS, len(np.unique(groups)))
         if n_splits < 2:  # one group: nothing but its samples to divide
@@ -247,11 +264,10 @@ class FloorMeasurement:
         if baseline.proba is not None:
             return
         parts = []
-        for i, fold in enumerate(self.task.split.folds):
+        for i in range(len(self.task.split.folds)):
             X, X_out = self._matrix(baseline.feature, i)
-            fits = baseline.classifier.fit(
-                X, self.task.y[fold.train], self.n_classes, (baseline.setting,), self.weights
-            )
+            y = self.task.y[self._train_rows(i)]
+            fits = baseline.classifier.fit(X, y, self.n_classes, (baseline.setting,), self.weights)
             parts.append(baseline.classifier.predict(X_out, next(iter(fits))))
         baseline.proba = np.concatenate(parts)
         baseline.validation = float(self.task.metric(validation_labels(self.task), baseline.proba))
@@ -259,7 +275,7 @@ class FloorMeasurement:
     def final(self, baseline: Baseline) -> RawModel:
         """Fit a baseline with its chosen setting on train and validation together."""
         state, matrix, _ = self._final_matrices(baseline.feature)
-        y = self.task.y[self.task.split.train_validation]
+        y = self.task.y[self._final_rows()]
         fits = baseline.classifier.fit(
             matrix, y, self.n_classes, (baseline.setting,), self.weights
         )
@@ -273,13 +289,12 @@ class FloorMeasurement:
         self, feature: RawFeatureSpec | None
     ) -> tuple[SavedState | None, Any, Any]:
         """Return a feature's state and its matrices of train and validation, and of holdout."""
-        split = self.task.split
+        rows, holdout_rows = self._final_rows(), self.task.split.holdout
         if feature is None:
-            n_rows, n_holdout = len(split.train_validation), len(split.holdout)
-            return None, np.zeros((n_rows, 0)), np.zeros((n_holdout, 0))
+            return None, np.zeros((len(rows), 0)), np.zeros((len(holdout_rows), 0))
         if feature.name not in self._final:
-            samples = [self.task.samples[i] for i in split.train_validation]
-            holdout = [self.task.samples[i] for i in split.holdout]
+            samples = self.task.samples.select(rows)
+            holdout = self.task.samples.select(holdout_rows)
             state = feature.fit(samples)
             self._final[feature.name] = (
                 state,
@@ -293,8 +308,30 @@ class FloorMeasurement:
         feature = baseline.feature
         if feature is None or feature.name in self._final:
             return baseline.fit_seconds
-        n_samples = len(self.task.split.train_validation) + len(self.task.split.holdout)
+        n_samples = len(self._final_rows()) + len(self.task.split.holdout)
         return baseline.fit_seconds + self._extract_seconds.get(feature.name, 0.0) * n_samples
+
+
+class _Watched(Sequence[Any]):
+    """Samples that may be read while time is left: a raw feature knows nothing of budgets."""
+
+    def __init__(self, samples: Sequence[Any], budget: Budget) -> None:
+        self._samples, self._budget = samples, budget
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._budget.check()
+        return self._samples[index]
+
+
+def _capped(rows: np.ndarray) -> np.ndarray:
+    """Return the rows, or as many as a baseline is fitted on."""
+    if len(rows) <= _MOST_SAMPLES:
+        return rows
+    picked: np.ndarray = np.sort(np.random.default_rng(0).permutation(rows)[:_MOST_SAMPLES])
+    return picked
 
 
 def validation_rows(task: Task) -> np.ndarray:

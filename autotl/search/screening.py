@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotl.data import Task
-from autotl.features import BackboneSession, decompose
+from autotl.features import BackboneSession, Caching, decompose
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.progress import Progress
 from autotl.shelf import Shelf
@@ -55,8 +55,8 @@ def loo_estimate(features: np.ndarray, y: np.ndarray, n_classes: int, task: Task
     prior = Y.mean(axis=0)
     scale = float(np.mean(parts.singular**2)) if len(parts.singular) else 1.0
     values = []
-    for strength in _STRENGTHS:
-        scores = prior + parts.ridge_loo(Y - prior, strength * scale)
+    for loo in parts.ridge_loo_path(Y - prior, [s * scale for s in _STRENGTHS]):
+        scores = prior + loo
         proba = scores.clip(1e-6)
         values.append(float(task.metric(y, proba / proba.sum(axis=1, keepdims=True))))
     return max(values)
@@ -72,6 +72,7 @@ class Screening:
         progress: Where to say what is happening.
         device: Where to compute.
         seed: Of the subsample.
+        caching: How activations are kept; None keeps none.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Screening:
         *,
         device: str,
         seed: int,
+        caching: Caching | None = None,
     ) -> None:
         self.task, self.shelf, self.budget, self.progress = task, shelf, budget, progress
-        self.device = device
+        self.device, self.caching = device, caching
         self.rows = subsample(task, SUBSAMPLE, seed)
         self.failed: list[tuple[str, str]] = []
         self.interrupted = False
@@ -119,6 +121,7 @@ class Screening:
             self.task.modality,
             device=self.device,
             check=self.budget.check,
+            caching=self.caching,
         )
         screened = Screened(session=session)
         try:

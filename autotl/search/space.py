@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from autotl.search.candidate import Candidate
 from autotl.specs import AdaptationSpec, Choice, Range
 
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
 
 # These mean the same in every method; all other parameters carry their method's name.
 SHARED = frozenset({"freeze_fraction", "lr", "weight_decay", "epochs"})
+
+
+_GRID = 10  # freeze fractions that stand for a range
+
+
+def expected_fractions(adaptations: Sequence[AdaptationSpec]) -> list[float]:
+    """Return freeze fractions that trials are likely to ask for: ranges, and their defaults."""
+    found: list[float] = []
+    for spec in adaptations:
+        dimension = spec.space.get("freeze_fraction")
+        if isinstance(dimension, Range):
+            found += np.linspace(dimension.low, dimension.high, _GRID).tolist()
+            found += [float(spec.defaults["freeze_fraction"])] * (_GRID // 3)
+    return found
 
 
 class SearchSpace:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotl.data import Task
+from autotl.features import CostModel, freeze_depth, planned_steps
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.candidate import Candidate, Outcome
 from autotl.search.evaluate import Evaluation
 from autotl.search.floor import class_weights, validation_rows
-from autotl.search.planning import CostModel
 from autotl.search.screening import Screened
 from autotl.search.space import SearchSpace
 from autotl.specs import AdaptationSpec
@@ -29,6 +29,10 @@ ONE_STANDARD_ERROR = 0.683  # two-sided level of an interval of one standard err
 _LEAST_EPOCHS = 4
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
 _TUNED_BACKBONES = 3
+_PROFILE_SECONDS = 2.0  # for the profile of one backbone, and at most
+_PROFILE_SHARE = 0.01  # of the budget
+_PROFILE_BATCH = 16
+_HELD_BYTES = 2**30  # of networks and prepared inputs between trials
 
 
 class Study:
@@ -61,16 +65,14 @@ class Study:
         self.screened = {s.name: s for s in screened}
         self.space = SearchSpace([s.name for s in screened], adaptations)
         self.reserve, self.on_outcome = reserve, on_outcome
-        self.costs = CostModel()
-        for s in screened:
-            if s.session.seconds_per_sample is not None:
-                self.costs.forward[s.name] = s.session.seconds_per_sample
+        self.costs = {s.name: CostModel(s.session) for s in screened}
         self.outcomes: list[Outcome] = []
         self._best: dict[bool, Outcome] = {}
         self.best: Outcome | None = None
         self.stopped_by = "budget"
         self._weights = class_weights(task)
         self._seen: dict[tuple[Any, ...], int] = {}
+        self._loaded: list[str] = []
         self._rng = np.random.default_rng(seed)
         folds = task.split.folds
         self._fold_sizes = (
@@ -163,16 +165,24 @@ class Study:
             if not spec.trains_backbone
             for candidate in self._unseen(b, spec)
         ]
-        left = self.budget.left() - self.reserve(self.best)
-        tuned = [
-            candidate
-            for b in ranked
-            for spec in self.space.adaptations.values()
-            if spec.trains_backbone
-            and self._steps_that_fit(spec, candidate := self.space.default(b, spec.name), left)
-        ]
-        n_methods = sum(spec.trains_backbone for spec in self.space.adaptations.values())
-        return variants + tuned[: _TUNED_BACKBONES * n_methods]
+        return variants + self._tuned_defaults(ranked)
+
+    def _tuned_defaults(self, ranked: Sequence[str]) -> list[Candidate]:
+        """Return the tuned methods' defaults on the first few backbones where they fit."""
+        methods = [spec for spec in self.space.adaptations.values() if spec.trains_backbone]
+        found: list[Candidate] = []
+        for backbone in ranked if methods else ():
+            if len(found) >= _TUNED_BACKBONES * len(methods):
+                break
+            self._profile(backbone)
+            left = self.budget.left() - self.reserve(self.best)
+            defaults = [self.space.default(backbone, spec.name) for spec in methods]
+            found += [
+                candidate
+                for spec, candidate in zip(methods, defaults, strict=True)
+                if self._steps_that_fit(spec, candidate, left)
+            ]
+        return found
 
     def _trial(self, queued: Candidate | None) -> Outcome:
         if queued is not None:
@@ -217,10 +227,20 @@ class Study:
         except OutOfTime:
             outcome.state, outcome.reason = "pruned", "the budget ended"
         finally:
-            session.release()
+            self._release(candidate.backbone)
         if not spec.trains_backbone:
             solving = outcome.seconds - outcome.embed_seconds
-            self.costs.probe_seconds[candidate.backbone] = solving
+            self.costs[candidate.backbone].probe_seconds = solving
+
+    def _release(self, latest: str) -> None:
+        """Drop the networks that were not used for longest, until the others are small enough."""
+        if latest in self._loaded:
+            self._loaded.remove(latest)
+        self._loaded.append(latest)
+        sessions = [self.screened[name].session for name in self._loaded]
+        while len(sessions) > 1 and sum(s.held_bytes for s in sessions) > _HELD_BYTES:
+            sessions.pop(0).release()
+            self._loaded.pop(0)
 
     def _plan(self, spec: AdaptationSpec, candidate: Candidate, outcome: Outcome) -> int:
         """Return how many steps to plan; 0 with a reason when it does not fit."""
@@ -233,7 +253,7 @@ class Study:
             missing = session.missing(self.task.split.train_validation)
             # A first model must also get through the holdout; later ones are held to the reserve.
             unseen = session.missing(self.task.split.holdout) if self.best is None else 0
-            need = self.costs.probe(candidate.backbone, missing + unseen)
+            need = self.costs[candidate.backbone].probe(missing + unseen)
             late = self.budget.elapsed() > PROBE_SHARE * self.budget.seconds
             if need > left or (missing and late and self.best is not None):
                 outcome.reason = (
@@ -242,9 +262,11 @@ class Study:
                 )
                 return 0
             return wanted
+        self._profile(candidate.backbone)
         n_steps = self._steps_that_fit(spec, candidate, left)
         if n_steps == 0:
-            epoch = self.costs.epoch(candidate, *self._fold_sizes)
+            depth = self._freeze_depth(spec, candidate)
+            epoch = self.costs[candidate.backbone].epoch(depth, *self._fold_sizes)
             outcome.reason = f"does not fit: about {epoch:.1f} s an epoch, {left:.0f} s left"
         return n_steps
 
@@ -256,12 +278,25 @@ class Study:
         if not spec.trains_backbone:
             session = self.screened[candidate.backbone].session
             missing = session.missing(self.task.split.train_validation)
-            return wanted if self.costs.probe(candidate.backbone, missing) <= left else 0
-        epoch = self.costs.epoch(candidate, *self._fold_sizes)
+            return wanted if self.costs[candidate.backbone].probe(missing) <= left else 0
+        costs, depth = self.costs[candidate.backbone], self._freeze_depth(spec, candidate)
+        rows = self.task.split.train_validation
+        n_views = self.screened[candidate.backbone].session.n_views(candidate.params)
+        seconds = TRIAL_SHARE * left - costs.extraction(depth, rows, n_views)
         # Refitting on train and validation costs about one more run of a single fold.
-        share = 1 + len(self.task.split.train_validation) / self._fold_sizes[0]
-        n_steps = self.costs.planned_steps(wanted, epoch * share, TRIAL_SHARE * left)
+        share = 1 + len(rows) / self._fold_sizes[0]
+        n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)
         return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
+
+    def _freeze_depth(self, spec: AdaptationSpec, candidate: Candidate) -> int:
+        n_groups = self.screened[candidate.backbone].session.n_groups
+        return freeze_depth(candidate.freeze_fraction(spec), n_groups)
+
+    def _profile(self, backbone: str) -> None:
+        """Time the layers of a backbone that is about to be tuned, once."""
+        if self.budget.timed:
+            seconds = min(_PROFILE_SECONDS, _PROFILE_SHARE * self.budget.seconds)
+            self.costs[backbone].measure(batch_size=_PROFILE_BATCH, seconds=seconds)
 
     def _screened_words(self, backbone: str) -> str:
         estimate = self.screened[backbone].estimate
@@ -278,7 +313,8 @@ class Study:
             if not spec.trains_backbone:
                 return None  # solved, not trained: a path of strengths is not a learning curve
             if step > 1 or n_steps == 1:  # the first step also copies and initialises
-                self.costs.observe(candidate, seconds, *self._fold_sizes)
+                depth = self._freeze_depth(spec, candidate)
+                self.costs[candidate.backbone].observe(depth, seconds, *self._fold_sizes)
             trial.report(value, step)
             if trial.should_prune():
                 return f"successive halving after {step} {spec.resource} steps"
@@ -296,8 +332,9 @@ class Study:
             "pruned": TrialState.PRUNED,
             "failed": TrialState.FAIL,
         }
-        for key in ("reason", "seconds", "steps", "freeze_depth"):
-            trial.set_user_attr(key, getattr(outcome, key))
+        # In one piece: a journal writes every attribute to the disk by itself.
+        kept = ("reason", "seconds", "steps", "freeze_depth")
+        trial.set_user_attr("outcome", {key: getattr(outcome, key) for key in kept})
         state = states[outcome.state]
         self._study.tell(trial, outcome.value if outcome.state == "complete" else None, state)
         self.outcomes.append(outcome)

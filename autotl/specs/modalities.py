@@ -32,7 +32,8 @@ class ModalitySpec(Spec):
 
     Args:
         accepts: Whether an in-memory `X` looks like this modality. Cheap.
-        as_samples: Turns `X` into a sequence of samples. An unusable sample becomes an
+        as_samples: Turns `X` into a sequence of samples, which may read a sample when it is
+            accessed, in several threads at once. An unusable sample becomes an
             Exception instance in its place (its message says why) and the engine counts it as
             skipped; raises InvalidDataError when `X` as a whole cannot be read.
         fingerprint: Maps a sample to bytes that are equal exactly for equal content.

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from autotl.features import FreezePlan, decompose
+from autotl.features.cuts import find_cuts
 from autotl.specs import (
     BackboneSpec,
     DomainSample,
@@ -61,6 +62,7 @@ def check_backbone(spec: BackboneSpec, samples: Sequence[Any] | None = None) -> 
     _embed(spec, loaded, [*plain, *odd])
     _check_source_probs(spec, loaded, plain)
     _check_layer_groups(spec, loaded)
+    _check_cuts(spec, loaded, plain)
     _check_freezing(spec, loaded, plain[:2])
     _check_fingerprint(spec, embeddings.shape[1])
 
@@ -168,6 +170,34 @@ def _check_layer_groups(spec: BackboneSpec, loaded: LoadedBackbone) -> None:
             f"{spec.name}: expected parameter {name!r} in exactly one of the layer groups, "
             f"found it in groups {hits} of {groups}."
         )
+
+
+def _check_cuts(spec: BackboneSpec, loaded: LoadedBackbone, samples: Sequence[Any]) -> None:
+    """Check that the layers before and after each cut make the whole, on the same parameters."""
+    import torch
+
+    batch = loaded.preprocess(samples)
+    cuts = find_cuts(loaded, batch)
+    ends = 0, FreezePlan(loaded).n_groups
+    assert cuts.depths == tuple(sorted({*ends, *cuts.depths})), (
+        f"{spec.name}: expected ascending depths of cuts with {ends}, got {cuts.depths}."
+    )
+    names = set(loaded.module.state_dict())
+    with torch.inference_mode():
+        expected = loaded.module(batch)
+        for depth in cuts.depths[1:-1]:
+            parts = [cuts.part(loaded.module, *pair) for pair in ((0, depth), (depth, ends[1]))]
+            unknown = sorted({name for part in parts for name in part.state_dict()} - names)
+            assert not unknown, (
+                f"{spec.name}: expected parts at depth {depth} to keep the names of parameters "
+                f"and buffers, got {unknown[:3]} which the module does not have."
+            )
+            output = parts[1](parts[0](batch))
+            scale = float(expected.abs().max())
+            assert torch.allclose(output, expected, rtol=1e-5, atol=1e-5 * scale), (
+                f"{spec.name}: expected the layers before and after the cut at depth {depth} to "
+                "return the embeddings of the whole."
+            )
 
 
 def _check_fingerprint(spec: BackboneSpec, embed_dim: int) -> None:

@@ -109,24 +109,31 @@ class ArrayInputs:
             self._decomposition = decompose(self.features())
         return self._decomposition
 
-    def load_backbone(self) -> LoadedBackbone:
-        """Return a deep copy in eval mode, all of it trainable."""
+    def load_backbone(self, freeze_depth: int = 0) -> LoadedBackbone:
+        """Return a deep copy in eval mode, all of it trainable, whatever stays frozen."""
         module = copy.deepcopy(self.backbone.module).eval().requires_grad_(True)
         return dataclasses.replace(self.backbone, module=module.to(self.device))
 
     def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0
+        self, size: int, *, seed: int | None = None, augment: float = 0.0, start: int = 0
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (sample indices, preprocessed batch), shuffled and augmented when seeded."""
+        """Yield (sample indices, preprocessed batch), shuffled and augmented when seeded.
+
+        Raises:
+            ValueError: `start` is not 0; `load_backbone` here always gives the whole backbone.
+        """
         import torch
+
+        if start:
+            raise ValueError(f"start is {start}; expected 0, as load_backbone here says.")
 
         order = np.arange(len(self))
         generator = torch.Generator()
         if seed is not None:
             order = np.random.default_rng(seed).permutation(len(self))
             generator.manual_seed(seed)
-        for start in range(0, len(order), size):
-            indices = order[start : start + size]
+        for at in range(0, len(order), size):
+            indices = order[at : at + size]
             batch = self.backbone.preprocess([self.samples[i] for i in indices])
             if seed is not None and augment > 0 and self._augment is not None:
                 batch = self._augment(batch, generator, augment)

@@ -1,10 +1,11 @@
 """Solve a linear classifier on frozen features, one regularisation strength a step."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from autotl.adapt import LinearHead, LogisticPath, as_array, fit_temperature, standardiser
+from autotl.adapt import LinearHead, fit_temperature, solve_logistic_panel, standardiser
 from autotl.specs import AdaptationTask, SavedState, SpectralDecomposition, Step
 
 # From strong to weak; for features of unit variance the best lies well inside.
@@ -12,12 +13,14 @@ INVERSE_STRENGTHS = tuple(float(c) for c in np.logspace(-3, 1, 9))
 
 
 def steps(task: AdaptationTask, state: SavedState | None = None) -> Generator[Step, None, None]:
-    """Yield a probe for each strength, strong to weak, warm-started along the path."""
+    """Yield a probe for each strength, strong to weak; all are solved at the first step."""
     start = int(state.config["step"]) if state is not None else 0
-    solver = _Ridge(task) if task.params["solver"] == "ridge" else _Logistic(task, state)
-    for index in range(start, min(task.n_steps, len(INVERSE_STRENGTHS))):
-        head, loss = solver.solve(INVERSE_STRENGTHS[index])
-        here = SavedState(tensors=solver.warm_start(), config={"step": index + 1})
+    strengths = INVERSE_STRENGTHS[: task.n_steps]
+    if start >= len(strengths):
+        return
+    solve = _ridge if task.params["solver"] == "ridge" else _logistic
+    for index, (head, loss) in enumerate(solve(task, strengths)[start:], start=start + 1):
+        here = SavedState(tensors={}, config={"step": index})
         yield Step(predictor=head, state=lambda here=here: here, loss=loss)  # type: ignore[misc]  # default binds this step
 
 
@@ -31,65 +34,61 @@ def _scaling(task: AdaptationTask) -> dict[str, np.ndarray]:
     return found
 
 
-class _Logistic:
-    """Multinomial logistic regression; the loss it reports is the training loss."""
-
-    def __init__(self, task: AdaptationTask, state: SavedState | None) -> None:
-        self.scaling = _scaling(task)
-        scaled = (task.train.features() - self.scaling["mean"]) / self.scaling["scale"]
-        self.path = LogisticPath(scaled, task.y, task.n_classes, task.class_weights)
-        if state is not None:
-            self.path.resume(*(as_array(state.tensors[k]) for k in ("coef", "intercept")))
-
-    def solve(self, inverse_strength: float) -> tuple[LinearHead, float]:
-        """Fit for one strength; returns the head and the mean training loss."""
-        weight, bias = self.path.solve(inverse_strength)
-        return LinearHead(weight=weight, bias=bias, **self.scaling), self.path.loss()
-
-    def warm_start(self) -> dict[str, np.ndarray]:
-        """Return what the next strength starts from."""
-        return self.path.warm_start()
+def _logistic(
+    task: AdaptationTask, inverse_strengths: Sequence[float]
+) -> list[tuple[LinearHead, float]]:
+    """Return multinomial logistic heads with their training losses."""
+    scaling = _scaling(task)
+    scaled = (task.train.features() - scaling["mean"]) / scaling["scale"]
+    panel = solve_logistic_panel(
+        scaled, task.y, task.n_classes, inverse_strengths, class_weights=task.class_weights
+    )
+    return [
+        (LinearHead(weight=weight, bias=bias, **scaling), float(loss))
+        for weight, bias, loss in zip(panel.weights, panel.biases, panel.losses, strict=True)
+    ]
 
 
-class _Ridge:
-    """Ridge regression on centred one-hot targets, turned into probabilities.
+def _ridge(
+    task: AdaptationTask, inverse_strengths: Sequence[float]
+) -> list[tuple[LinearHead, float]]:
+    """Return ridge heads on centred one-hot targets with their leave-one-out losses.
 
     The temperature of the softmax is fitted on exact leave-one-out predictions.
     """
-
-    def __init__(self, task: AdaptationTask) -> None:
-        self.task, self.scaling = task, _scaling(task)
-        shared = task.decomposition()
-        if task.params["scaling"] == "global":
-            # One common factor leaves the singular vectors as they are.
-            factor = float(self.scaling["scale"][0])
-            left, singular, right = shared.left, shared.singular / factor, shared.right
-        else:
-            scaled = (task.train.features() - self.scaling["mean"]) / self.scaling["scale"]
-            left, singular, transposed = np.linalg.svd(scaled, full_matrices=False)
-            keep = singular > 1e-5 * max(float(singular[0]), 1e-30)
-            left, singular, right = left[:, keep], singular[keep], transposed[keep].T
-        self.parts = SpectralDecomposition(
-            mean=shared.mean, left=left, singular=singular, right=right
-        )
-        self.Y = np.eye(task.n_classes)[task.y]
-
-    def solve(self, inverse_strength: float) -> tuple[LinearHead, float]:
-        """Solve for one strength; returns the head and the leave-one-out loss."""
-        prior = self.Y.mean(axis=0)
-        centred = self.Y - prior
-        loo = prior + self.parts.ridge_loo(centred, 1.0 / inverse_strength)
-        temperature, loss = fit_temperature(loo, self.task.y)
-        weights = self.parts.ridge_weights(centred, 1.0 / inverse_strength)
-        # Weighing classes alike moves the odds, not the fit.
-        odds = 0.0 if self.task.class_weights is None else np.log(self.task.class_weights)
+    scaling = _scaling(task)
+    parts = _scaled_decomposition(task, scaling)
+    Y = np.eye(task.n_classes)[task.y]
+    prior = Y.mean(axis=0)
+    # Weighing classes alike moves the odds, not the fit.
+    odds = 0.0 if task.class_weights is None else np.log(task.class_weights)
+    strengths = 1.0 / np.asarray(inverse_strengths)
+    heads = []
+    for weights, loo in zip(
+        parts.ridge_weights_path(Y - prior, strengths),
+        parts.ridge_loo_path(Y - prior, strengths),
+        strict=True,
+    ):
+        temperature, loss = fit_temperature(prior + loo, task.y)
         head = LinearHead(
             weight=(temperature * weights.T).astype(np.float32),
             bias=(temperature * prior + odds).astype(np.float32),
-            **self.scaling,
+            **scaling,
         )
-        return head, loss
+        heads.append((head, loss))
+    return heads
 
-    def warm_start(self) -> dict[str, np.ndarray]:
-        """Return nothing: each strength is solved directly."""
-        return {}
+
+def _scaled_decomposition(
+    task: AdaptationTask, scaling: dict[str, np.ndarray]
+) -> SpectralDecomposition:
+    shared = task.train.decomposition()
+    if task.params["scaling"] == "global":
+        # One common factor leaves the singular vectors as they are.
+        return replace(shared, singular=shared.singular / float(scaling["scale"][0]))
+    scaled = (task.train.features() - scaling["mean"]) / scaling["scale"]
+    left, singular, transposed = np.linalg.svd(scaled, full_matrices=False)
+    keep = singular > 1e-5 * max(float(singular[0]), 1e-30)
+    return SpectralDecomposition(
+        mean=shared.mean, left=left[:, keep], singular=singular[keep], right=transposed[keep].T
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,7 @@ def load_table(name: str, device: str) -> autotl.LoadedBackbone:
 
 def load_sentences(device: str) -> autotl.LoadedBackbone:
     """Load `embedded/sentences`, a small transformer encoder, on a device."""
-    from autotl_embedded.sentences import MAX_TOKENS, from_folder
+    from autotl_embedded.sentences import MAX_TOKENS, EncoderCuts, from_folder
     from autotl_embedded.tokens import Tokens
 
     folder = _text_folder("sentences")
@@ -106,6 +105,7 @@ def load_sentences(device: str) -> autotl.LoadedBackbone:
         module=encoder.to(device).eval(),
         preprocess=Tokens(folder, MAX_TOKENS),
         layer_groups=encoder.layer_groups,
+        cuts=EncoderCuts(len(encoder.layer_groups)),
     )
 
 
@@ -114,7 +114,7 @@ def load_image(name: str, device: str) -> autotl.LoadedBackbone:
     import torch
     from safetensors.torch import load_file
 
-    from autotl_embedded.preprocessing import preprocess
+    from autotl_embedded.preprocessing import Preprocess
     from autotl_embedded.quantised import dequantise
 
     network = NETWORKS[name]
@@ -132,7 +132,7 @@ def load_image(name: str, device: str) -> autotl.LoadedBackbone:
 
     return autotl.LoadedBackbone(
         module=net,
-        preprocess=partial(preprocess, network),
+        preprocess=Preprocess(n_channels=network.n_channels, n_pixels=network.n_pixels),
         layer_groups=network.layer_groups,
         source_probs=source_probs,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor  # noqa: TID253  # imported by `load` only
 
 from autotl_embedded.networks import Network
 
-__all__ = ["preprocess", "standardise_glyphs", "standardise_natural"]
+__all__ = ["Preprocess", "preprocess", "standardise_glyphs", "standardise_natural"]
 
 # Channel means and standard deviations of ImageNet, in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
@@ -46,15 +47,43 @@ def standardise_natural(batch: Tensor) -> Tensor:
     return (batch - mean) / std
 
 
-def preprocess(network: Network, samples: Sequence[Any]) -> Tensor:
-    """Return images of shape (n_samples, n_channels, n_pixels, n_pixels), standardised.
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """Resize PIL images to a square, then standardise them for the embedded networks.
 
-    Of a network that sees one channel the input is the main contrast of each image.
+    Args:
+        n_channels: Of the network's input: 3, or 1 for the main contrast of each image.
+        n_pixels: Height and width.
     """
-    batch = _stack(samples, network.n_pixels)
-    if network.n_channels == 1:
-        return standardise_glyphs(_main_contrast(batch))
-    return standardise_natural(batch)
+
+    n_channels: int
+    n_pixels: int
+
+    def __call__(self, samples: Sequence[Any]) -> Tensor:
+        """Return float32 (n_samples, n_channels, n_pixels, n_pixels)."""
+        return self.standardise(self.pixels(samples))
+
+    def pixels(self, samples: Sequence[Any]) -> Tensor:
+        """Return RGB as uint8 (n_samples, 3, n_pixels, n_pixels), channels-last in memory."""
+        from PIL.Image import Resampling
+
+        size = (self.n_pixels, self.n_pixels)
+        stacked = np.empty((len(samples), *size, 3), dtype=np.uint8)
+        for row, sample in enumerate(samples):
+            stacked[row] = sample.convert("RGB").resize(size, Resampling.BILINEAR)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+    def standardise(self, batch: Tensor) -> Tensor:
+        """Return float32 on the device of `batch`, RGB from 0 to 255."""
+        scaled = batch.contiguous().to(torch.float32) / 255.0
+        if self.n_channels == 1:
+            return standardise_glyphs(_main_contrast(scaled))
+        return standardise_natural(scaled)
+
+
+def preprocess(network: Network, samples: Sequence[Any]) -> Tensor:
+    """Return what a network reads, standardised, on the CPU."""
+    return Preprocess(n_channels=network.n_channels, n_pixels=network.n_pixels)(samples)
 
 
 def _main_contrast(batch: Tensor) -> Tensor:
@@ -69,19 +98,10 @@ def _main_contrast(batch: Tensor) -> Tensor:
     pixels = batch.flatten(2)
     centred = pixels - pixels.mean(dim=2, keepdim=True)
     # Eigenvalues come in ascending order.
-    direction = torch.linalg.eigh(centred @ centred.transpose(1, 2)).eigenvectors[:, :, -1:]
+    # On the CPU, since not every device has the decomposition, and it is of 3 x 3 numbers.
+    spread = (centred @ centred.transpose(1, 2)).cpu()
+    direction = torch.linalg.eigh(spread).eigenvectors[:, :, -1:].to(batch.device)
     # The sign is arbitrary; brighter shall be greater.
     direction = torch.where(direction.sum(dim=1, keepdim=True) < 0.0, -direction, direction)
     contrast = direction.transpose(1, 2) @ centred
     return contrast.view(len(batch), 1, *batch.shape[2:])
-
-
-def _stack(samples: Sequence[Any], size: int) -> Tensor:
-    """Resize PIL images to a square and stack them as RGB, channels first, in [0, 1]."""
-    from PIL.Image import Resampling
-
-    stacked = np.empty((len(samples), size, size, 3), dtype=np.uint8)
-    for row, sample in enumerate(samples):
-        stacked[row] = sample.convert("RGB").resize((size, size), Resampling.BILINEAR)
-    batch = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
-    return batch.to(torch.float32) / 255.0

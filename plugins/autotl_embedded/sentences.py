@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch  # noqa: TID253  # imported by `load` only
 from torch import Tensor, nn  # noqa: TID253  # imported by `load` only
@@ -10,7 +12,7 @@ from torch.nn import functional  # noqa: TID253  # imported by `load` only
 
 from autotl_embedded.quantised import dequantise
 
-__all__ = ["MAX_TOKENS", "Encoder", "from_folder"]
+__all__ = ["MAX_TOKENS", "Encoder", "EncoderCuts", "from_folder"]
 
 MAX_TOKENS = 128  # what short texts need; attention grows with the square
 
@@ -92,13 +94,76 @@ class Encoder(nn.Module):
         Args:
             batch: `input_ids` and `attention_mask`, both of shape (n_samples, n_tokens).
         """
-        ids, mask = batch["input_ids"], batch["attention_mask"].bool()
-        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]])
-        for layer in self.layers:
-            x = layer(x, mask[:, None, None, :])
-        kept = mask.unsqueeze(-1).to(x.dtype)
-        total: Tensor = (x * kept).sum(dim=1)
-        return total / kept.sum(dim=1).clamp_min(1.0)
+        return _mean(_through(self.layers, _enter(self, batch)))
+
+
+def _enter(tables: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    ids = batch["input_ids"]
+    hidden = tables.norm(tables.words(ids) + tables.positions.weight[: ids.shape[1]])
+    return {"hidden": hidden, "attention_mask": batch["attention_mask"]}
+
+
+def _through(layers: Iterable[nn.Module], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    hidden, mask = batch["hidden"], batch["attention_mask"]
+    seen = mask.bool()[:, None, None, :]
+    for layer in layers:
+        hidden = layer(hidden, seen)
+    return {"hidden": hidden, "attention_mask": mask}
+
+
+def _mean(batch: dict[str, Tensor]) -> Tensor:
+    kept = batch["attention_mask"].bool().unsqueeze(-1).to(batch["hidden"].dtype)
+    total: Tensor = (batch["hidden"] * kept).sum(dim=1)
+    return total / kept.sum(dim=1).clamp_min(1.0)
+
+
+class EncoderPart(nn.Module):
+    """Run an encoder from one cut to another.
+
+    Args:
+        encoder: Its parameters are shared, under the same names.
+        start: Depth of the cut before, in layer groups, of which the first is the tables.
+        stop: Depth of the cut after.
+    """
+
+    def __init__(self, encoder: Encoder, start: int, stop: int) -> None:
+        super().__init__()
+        n_layers = len(encoder.layers)
+        self.enters, self.leaves = start == 0, stop > n_layers
+        if self.enters:
+            self.words, self.positions, self.norm = encoder.words, encoder.positions, encoder.norm
+        kept = range(max(start - 1, 0), stop - 1)
+        self.layers = nn.ModuleDict({str(i): encoder.layers[i] for i in kept})
+
+    def forward(self, batch: dict[str, Tensor]) -> Any:
+        """Map `hidden` and `attention_mask`, or what the encoder reads, to such or embeddings."""
+        batch = _through(self.layers.values(), _enter(self, batch) if self.enters else batch)
+        return _mean(batch) if self.leaves else batch
+
+
+class EncoderCuts:
+    """Cuts between the layers of an encoder.
+
+    Args:
+        n_groups: Number of layer groups: the tables and the layers.
+    """
+
+    def __init__(self, n_groups: int) -> None:
+        self.depths = tuple(range(n_groups + 1))
+
+    def part(self, module: nn.Module, start: int, stop: int) -> nn.Module:
+        """Return the layers between two cuts over the parameters of `module`.
+
+        Raises:
+            ValueError: There is no such cut.
+        """
+        if start > stop or not {start, stop} <= set(self.depths):
+            raise ValueError(
+                f"There is no part from {start} to {stop}; expected two of the depths "
+                f"{self.depths}, in this order."
+            )
+        encoder: Any = module
+        return nn.Identity() if start == stop else EncoderPart(encoder, start, stop)
 
 
 def from_folder(folder: Path) -> Encoder:

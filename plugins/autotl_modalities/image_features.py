@@ -1,7 +1,10 @@
 """Features of images without any pretraining, for the floor."""
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -13,18 +16,22 @@ __all__ = ["fit_hog", "fit_pixels", "hog", "pixels"]
 _PIXELS = 16
 _SMALL, _LARGE = 32, 64
 _CELL = 8
+_BLOCK = 1024  # images that are looked at together
+_CHUNK = 32  # of which a thread decodes so many in one go
 
 Array = np.ndarray[Any, Any]
+_T = TypeVar("_T")
 
 
 def fit_pixels(samples: Sequence[Image.Image]) -> SavedState:
     """Choose the size, at most 16 x 16 and never enlarging, and colour if any image has it."""
-    same = len({sample.size for sample in samples}) == 1
-    width, height = samples[0].size if same else (_PIXELS, _PIXELS)
+    kinds = set(_each(samples, lambda sample: (sample.size, sample.mode)))
+    sizes = {size for size, _ in kinds}
+    width, height = sizes.pop() if len(sizes) == 1 else (_PIXELS, _PIXELS)
     config = {
         "width": min(_PIXELS, width),
         "height": min(_PIXELS, height),
-        "mode": "RGB" if any(sample.mode == "RGB" for sample in samples) else "L",
+        "mode": "RGB" if any(mode == "RGB" for _, mode in kinds) else "L",
     }
     return SavedState(tensors={}, config=config)
 
@@ -32,13 +39,17 @@ def fit_pixels(samples: Sequence[Image.Image]) -> SavedState:
 def pixels(samples: Sequence[Image.Image], state: SavedState) -> Array:
     """Return pixels in [0, 1], shape (n_samples, height * width * channels), float32."""
     size = int(state.config["width"]), int(state.config["height"])
-    stacked = _stack(samples, state.config["mode"], size)
-    return stacked.reshape(len(samples), -1).astype(np.float32) / np.float32(255)
+    mode = state.config["mode"]
+    n_features = size[0] * size[1] * (3 if mode == "RGB" else 1)
+    matrix = np.empty((len(samples), n_features), dtype=np.float32)
+    for row, shrunk in enumerate(_each(samples, lambda sample: _shrink(sample, mode, size))):
+        np.divide(shrunk.ravel(), np.float32(255), out=matrix[row], dtype=np.float32)
+    return matrix
 
 
 def fit_hog(samples: Sequence[Image.Image]) -> SavedState:
     """Choose 32 pixels a side for small images and 64 for others, by their median."""
-    shorter = float(np.median([min(sample.size) for sample in samples]))
+    shorter = float(np.median(list(_each(samples, lambda sample: min(sample.size)))))
     return SavedState(tensors={}, config={"size": _SMALL if shorter < 48 else _LARGE})
 
 
@@ -47,26 +58,35 @@ def hog(samples: Sequence[Image.Image], state: SavedState) -> Array:
     from skimage.feature import hog as histogram
 
     size = int(state.config["size"])
-    rows = [
-        histogram(
-            image,
+    matrix = np.empty((len(samples), 36 * (size // _CELL - 1) ** 2), dtype=np.float32)
+    # Gradients hold the interpreter lock, so threads would only be in each other's way.
+    for row, grey in enumerate(_each(samples, lambda sample: _shrink(sample, "L", (size, size)))):
+        matrix[row] = histogram(
+            grey,
             orientations=9,
             pixels_per_cell=(_CELL, _CELL),
             cells_per_block=(2, 2),
             transform_sqrt=False,
         )
-        for image in _stack(samples, "L", (size, size))
-    ]
-    n_blocks = size // _CELL - 1
-    return np.asarray(rows, dtype=np.float32).reshape(len(samples), 36 * n_blocks**2)
+    return matrix
 
 
-def _stack(samples: Sequence[Image.Image], mode: str, size: tuple[int, int]) -> Array:
-    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
-    stacked = np.empty((len(samples), *shape), dtype=np.uint8)
-    for row, sample in enumerate(samples):
-        image = sample if sample.mode == mode else sample.convert(mode)
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        stacked[row] = np.asarray(image)
-    return stacked
+def _each(samples: Sequence[Image.Image], look: Callable[[Image.Image], _T]) -> Iterator[_T]:
+    """Yield what `look` returns of each image, in order; images are decoded in threads."""
+
+    def look_at(rows: range) -> list[_T]:
+        return [look(samples[i]) for i in rows]
+
+    n = len(samples)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, n, _BLOCK):
+            starts = range(start, min(start + _BLOCK, n), _CHUNK)
+            chunks = [range(at, min(at + _CHUNK, n)) for at in starts]
+            yield from chain.from_iterable(list(pool.map(look_at, chunks)))
+
+
+def _shrink(sample: Image.Image, mode: str, size: tuple[int, int]) -> Array:
+    image = sample if sample.mode == mode else sample.convert(mode)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image)

@@ -11,6 +11,7 @@ from torch import Tensor, nn  # noqa: TID253  # imported on loading only
 
 import autotl
 from autotl.errors import BackboneUnavailableError
+from autotl_text.cuts import encoder_cuts
 from autotl_text.layout import Layout, read
 
 __all__ = ["StaticMean", "TextTransformer", "load_encoder"]
@@ -26,28 +27,40 @@ class TextTransformer(nn.Module):
 
     Args:
         network: A transformers encoder or decoder-only model without its task layers.
-        pooling: "mean", "cls", "max", or "layers" for the mean over tokens and all layers.
+        pooling: "mean", "cls", "max", or "layers" for the mean over tokens and all layers; None
+            to leave them as they are.
         normalize: Scale embeddings to length 1.
     """
 
     def __init__(
-        self, network: nn.Module, pooling: str = "mean", *, normalize: bool = False
+        self, network: nn.Module, pooling: str | None = "mean", *, normalize: bool = False
     ) -> None:
         super().__init__()
         self.network = network
         self.pooling = pooling
         self.normalize = normalize
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor | Batch:
         """Return embeddings of shape (n_samples, embed_dim), float32.
 
+        Without pooling, return a dict like the one that is read, with `hidden`.
+
         Args:
-            batch: `input_ids` and `attention_mask`, both of shape (n_samples, n_tokens).
+            batch: `attention_mask`, of shape (n_samples, n_tokens), and either `input_ids` of
+                that shape or, for a part of the network, `hidden` states of shape
+                (n_samples, n_tokens, width).
         """
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        mask = batch["attention_mask"]
+        tokens = (
+            {"inputs_embeds": batch["hidden"]}
+            if "hidden" in batch
+            else {"input_ids": batch["input_ids"]}
+        )
         every = self.pooling == "layers"
-        output = self.network(input_ids=ids, attention_mask=mask, output_hidden_states=every)
+        output = self.network(**tokens, attention_mask=mask, output_hidden_states=every)
         hidden = torch.stack(output.hidden_states).mean(dim=0) if every else output[0]
+        if self.pooling is None:
+            return {"hidden": hidden, "attention_mask": mask}
         pooled = _pool(hidden, mask, self.pooling)
         return nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
 
@@ -133,6 +146,8 @@ def load_encoder(
             module, tokens, groups = _static(found, prompt)
         else:
             module, tokens, groups = _transformer(found, all_layers, prompt)
+        module = module.to(device).eval()
+        cuts = encoder_cuts(module, _layers(module), len(groups))
     except BackboneUnavailableError:
         raise
     except Exception as error:
@@ -141,9 +156,7 @@ def load_encoder(
             f"({type(error).__name__}: {str(error).strip()[:300]}). Save it again with a present "
             "version of its library, or choose another backbone."
         ) from error
-    return autotl.LoadedBackbone(
-        module=module.to(device).eval(), preprocess=tokens, layer_groups=groups
-    )
+    return autotl.LoadedBackbone(module=module, preprocess=tokens, layer_groups=groups, cuts=cuts)
 
 
 Groups = tuple[tuple[str, ...], ...]
@@ -260,12 +273,18 @@ def _position_limit(network: Any) -> int:
     return int(limit)
 
 
-def _layer_groups(module: nn.Module) -> Groups:
-    """Return the embeddings, then each layer; what comes after joins the last layer."""
+def _layers(module: nn.Module) -> str:
+    """Return the name of the list of layers, the longest one; "" when there is none."""
     lists = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.ModuleList)]
     depth = {n: len([c for c in m if any(True for _ in c.parameters())]) for n, m in lists}
     path = max(depth, key=lambda n: depth[n], default="")
-    if not depth.get(path):
+    return path if depth.get(path) else ""
+
+
+def _layer_groups(module: nn.Module) -> Groups:
+    """Return the embeddings, then each layer; what comes after joins the last layer."""
+    path = _layers(module)
+    if not path:
         return (("network",),)
     layers = [
         f"{path}.{name}"

@@ -69,7 +69,7 @@ def test_frozen_groups_do_not_change():
     *_, last = train(task, SETTINGS, start(task))
 
     pretrained = task.train.load_backbone().module.state_dict()
-    tuned = last.predictor._module.state_dict()
+    tuned = last.predictor._tail.module.state_dict()
     changed = {k for k in pretrained if not np.array_equal(pretrained[k], tuned[k])}
     assert changed
     assert not any(name.startswith("stem") for name in changed)

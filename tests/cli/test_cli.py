@@ -16,7 +16,7 @@ from autotl.errors import InvalidDataError
 from autotl.registry import get_registry
 from autotl.testing import fake_backbone
 
-COMMANDS = ["search", "predict", "report", "backbones", "plugins", "doctor"]
+COMMANDS = ["search", "predict", "report", "backbones", "plugins", "cache", "doctor"]
 
 
 @pytest.fixture

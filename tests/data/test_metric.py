@@ -1,6 +1,17 @@
+import warnings
+
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from autotl.data import Metric, choose_metric, metric_names
 from autotl.errors import InvalidDataError, UnknownNameError
@@ -51,6 +62,18 @@ def test_metric_equals_scikit_learn():
     assert Metric("roc_auc")(y, proba) == roc_auc_score(y, proba[:, 1])
     assert Metric("average_precision")(y, proba) == average_precision_score(y, proba[:, 1])
     assert Metric("neg_log_loss")(y, proba) == pytest.approx(-log_loss(y, proba))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_accuracies_equal_scikit_learn(pairs):
+    y, predicted = np.array(pairs).T
+    proba = np.eye(4)[predicted]
+
+    assert Metric("accuracy")(y, proba) == pytest.approx(accuracy_score(y, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = balanced_accuracy_score(y, predicted)
+    assert Metric("balanced_accuracy")(y, proba) == pytest.approx(expected)
 
 
 def test_metric_accepts_unnormalised_float32():

@@ -102,7 +102,8 @@ def test_read_for_prediction_takes_everything_in_order(tmp_path):
     ("layout", "message"),
     [
         ([], "empty"),
-        (["a.txt"], r"\.txt.*CSV"),
+        (["a.pdf"], r"\.pdf.*CSV"),
+        (["a.txt"], "no class folders.*CSV"),
         (["a.png"], "no class folders"),
         (["a/1.png"], "one class only, 'a'"),
         (["in/a/1.png", "in/b/1.png"], "Did you mean"),
@@ -129,7 +130,7 @@ def test_read_suggests_a_near_name(tmp_path):
     with pytest.raises(UnknownNameError, match="sklearn:digits"):
         read("sklearn:digit")
     with pytest.raises(InvalidDataError, match="not a kind of file"):
-        read(write(tmp_path / "data.parquet", "x"))
+        read(write(tmp_path / "data.xlsx", "x"))
     with pytest.raises(InvalidDataError, match="names a column"):
         read(tmp_path / "photos", label="label")
 

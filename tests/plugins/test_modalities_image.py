@@ -1,5 +1,8 @@
+import io
 import json
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -200,7 +203,7 @@ def test_raw_features_decide_size_and_colour_in_fit(spec):
     pixels, hog = spec.raw_features
 
     assert pixels.transform(colour, pixels.fit(grey)).shape == (4, 256)
-    assert pixels.transform(grey, pixels.fit(grey + colour)).shape == (4, 768)
+    assert pixels.transform(grey, pixels.fit([*grey, *colour])).shape == (4, 768)
     assert hog.transform(colour, hog.fit(colour)).shape == (4, 324)
     assert hog.transform(grey, hog.fit(spec.as_samples(noise(2, 90, 90)))).shape == (4, 1764)
     assert hog.transform([], hog.fit(grey)).shape == (0, 324)
@@ -252,3 +255,64 @@ def test_missing_file_among_paths_is_skipped_not_ambiguous(tmp_path):
 
     assert isinstance(samples[-1], Exception)
     assert sum(isinstance(s, Exception) for s in samples) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
+def test_as_samples_reads_tensors_of_any_kind(spec, dtype):
+    whole = torch.from_numpy(noise(4, 3, 12, 10)).to(dtype)
+    whole = whole.requires_grad_() if dtype.is_floating_point else whole
+
+    together, apart = as_samples(whole), as_samples(list(whole))
+
+    assert spec.accepts(whole)
+    assert spec.accepts(list(whole))
+    assert [s.tobytes() for s in together] == [s.tobytes() for s in apart]
+    assert np.array_equal(np.asarray(together[2]), whole[2].detach().float().permute(1, 2, 0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_as_samples_reads_tensors_on_a_gpu():
+    batch = torch.from_numpy(noise(4, 3, 12, 10))
+
+    assert [s.tobytes() for s in as_samples(batch.cuda())] == [
+        s.tobytes() for s in as_samples(batch)
+    ]
+
+
+def test_as_samples_reads_encoded_bytes(spec):
+    buffer = io.BytesIO()
+    Image.fromarray(noise(9, 7, 3)).save(buffer, "PNG")
+    content = buffer.getvalue()
+
+    samples = as_samples([content, content[:60]])
+
+    assert spec.accepts([content])
+    assert samples[0].size == (7, 9)
+    assert isinstance(samples[1], InvalidDataError)
+
+
+def test_an_array_is_never_copied_whole(monkeypatch):
+    monkeypatch.setattr("autotl_modalities.image._CHUNK_BYTES", 4096)
+    X = RNG.random((300, 32, 32)).astype(np.float32)
+    as_samples(X[:2])
+    tracemalloc.start()
+
+    samples = as_samples(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < X.nbytes / 4
+    assert np.array_equal(np.asarray(samples[299]), np.rint(X[299].astype(float) * 255))
+
+
+def test_several_threads_may_read_the_same_images(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(8)]
+    for path in paths:
+        Image.fromarray(noise(30, 30, 3)).save(path)
+    samples = as_samples(paths)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: samples[i % 8].tobytes(), range(200)))
+
+    assert found == [samples[i % 8].tobytes() for i in range(200)]

@@ -1,13 +1,17 @@
 import copy
+import dataclasses
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import autotl
 from autotl.errors import InvalidDataError
-from autotl.shelf.images import image_preprocess
+from autotl.shelf.images import StagedPreprocess, image_preprocess
 
 HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -28,7 +32,7 @@ def test_preprocess_makes_one_float_batch():
 
     assert tuple(batch.shape) == (3, 3, 20, 30)
     assert str(batch.dtype) == "torch.float32"
-    assert batch.is_contiguous()
+    assert batch.permute(0, 2, 3, 1).is_contiguous()
     assert -1 <= batch.min() < -0.9 < 0.9 < batch.max() <= 1
 
 
@@ -39,6 +43,42 @@ def test_preprocess_standardises_each_channel():
 
     expected = [(1 - 0.1) / 0.5, (0 - 0.2) / 0.4, (0.2 - 0.3) / 0.1]
     np.testing.assert_allclose(batch[0, :, 2, 3].numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pixels_standardised_are_the_batch(mode):
+    n_channels = len(mode)
+    mean, std = [0.4, 0.5, 0.3][:n_channels], [0.2, 0.25, 0.3][:n_channels]
+    preprocess = image_preprocess((n_channels, 7, 12), mean, std)
+    images = [gradient(30, 20, mode), gradient(12, 7)]
+
+    pixels = preprocess.pixels(images)
+    batch = preprocess.standardise(pixels)
+
+    assert isinstance(preprocess, StagedPreprocess)
+    assert str(pixels.dtype) == "torch.uint8"
+    assert torch.equal(batch, preprocess(images))
+    # Channels-first in memory gives the same numbers, and its pixels stay as they are.
+    assert torch.equal(preprocess.standardise(pixels.contiguous()), batch)
+    assert torch.equal(preprocess.pixels(images), pixels)
+    broadcast = torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)
+    torch.testing.assert_close(batch, (pixels / 255 - broadcast[0]) / broadcast[1])
+
+
+def test_repr_tells_all_and_is_the_same_in_every_process():
+    code = (
+        "import autotl; print(autotl.image_preprocess((3, 8, 9), [0.1, 0.2, 0.3], [0.5] * 3, "
+        "'bicubic', 0.875))"
+    )
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+    preprocess = image_preprocess((3, 8, 9), [0.1, 0.2, 0.3], [0.5] * 3, "bicubic", 0.875)
+    assert printed == repr(preprocess)
+    for changed in ({"std": (0.5, 0.5, 0.4)}, {"crop": None}, {"interpolation": "bilinear"}):
+        assert repr(dataclasses.replace(preprocess, **changed)) != repr(preprocess)
 
 
 def test_preprocess_converts_to_grey():
