@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from autotl.adapt.quasi_newton import SoftmaxRegression, Solution
+from autotl.adapt.newton import SoftmaxRegression, Solution
 
 _ABSENT_CLASS_BIAS = -30.0
 _MOST_ROTATED = 4_000  # samples or features; their Gram matrix and eigenvectors must stay cheap
-_FEW = 16  # strengths solved directly; more are interpolated from nodes first
-_NODES = (5, 9, 17)  # Chebyshev-Lobatto points: each set contains the one before
+_FEW = 16  # strengths solved directly; more are foreseen from those at nodes
+_NODES = (5, 9, 17, 33)  # Chebyshev-Lobatto points: each set contains the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ def _solve_rotated(
     n_classes = int(y.max()) + 1
     scaled = strengths / 2 if n_classes == 2 else strengths
     solved = _follow(SoftmaxRegression(Z, y, sample_weights, tol), scaled)
-    W = solved.W.numpy()
+    W = solved.W.numpy().astype(np.float32)
     weights = (W[:, :, :-1].reshape(-1, Z.shape[1]) @ back.T).reshape(*W.shape[:2], -1)
     return weights, W[:, :, -1] - weights @ mean, solved.losses
 
@@ -146,18 +146,29 @@ def _rotate(X: Any, sample_weights: np.ndarray | None) -> _Arrays:
 
 def _follow(problem: SoftmaxRegression, strengths: np.ndarray) -> Solution:
     """Solve for ascending strengths, from coarse to fine."""
-    levels = _levels(np.log(strengths))
+    wanted = np.log(strengths)
+    levels = _levels(wanted)
     solved = problem.solve(np.exp(levels[0]))
     for level in levels[1:]:
         start = _interpolate(solved, level)
-        found = problem.solve(np.exp(level), start, solved)
-        solved = found if level is levels[-1] and len(strengths) > _FEW else solved.join(found)
+        found = problem.solve(np.exp(level), start.W)
+        # The error of interpolation about squares when the nodes are doubled.
+        foreseen = problem.distance(start.W, found.W) ** 2 <= problem.tol
+        solved = solved.join(found)
+        if foreseen:
+            break
+    else:
+        if len(strengths) > _FEW:
+            start = _interpolate(solved, wanted)
+            solved = problem.solve(strengths, start.W)
+    if len(strengths) > _FEW and len(solved.strengths) < len(strengths):
+        return _interpolate(solved, wanted)
     order = np.argsort(solved.strengths, kind="stable")
     return Solution(solved.strengths[order], solved.W[order], solved.losses[order])
 
 
 def _levels(log_strengths: np.ndarray) -> list[np.ndarray]:
-    """Return log strengths to solve for, coarse to fine; many start from nodes of their own."""
+    """Return log strengths to solve for, coarse to fine; many are foreseen from nodes."""
     n, low, high = len(log_strengths), log_strengths[0], log_strengths[-1]
     if n <= 3:
         return [log_strengths]
@@ -168,11 +179,11 @@ def _levels(log_strengths: np.ndarray) -> list[np.ndarray]:
     for i, size in enumerate(_NODES):
         nodes = (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * np.arange(size) / (size - 1))
         levels.append(nodes[1::2] if i else nodes)
-    return [*levels, log_strengths]
+    return levels
 
 
-def _interpolate(solved: Solution, wanted: np.ndarray) -> Any:
-    """Return weights at log strengths from the polynomial through the solved ones.
+def _interpolate(solved: Solution, wanted: np.ndarray) -> Solution:
+    """Return solutions at log strengths from the polynomial through the solved ones.
 
     Direction and log norm are interpolated apart, so that small and large weights count alike.
     """
@@ -186,11 +197,12 @@ def _interpolate(solved: Solution, wanted: np.ndarray) -> Any:
     ratios = (1 / gaps.prod(axis=1)) / np.where(hit, 1.0, away)
     exact = hit.any(axis=1)
     ratios[exact] = hit[exact]
-    share = torch.from_numpy(ratios / ratios.sum(axis=1, keepdims=True)).float()
+    share = torch.from_numpy(ratios / ratios.sum(axis=1, keepdims=True))
     norms = solved.W.flatten(1).norm(dim=1).clamp(min=1e-30)
     mixed = share @ (solved.W.flatten(1) / norms[:, None])
     scaled: torch.Tensor = mixed * torch.exp(share @ norms.log())[:, None]
-    return scaled.view(-1, *solved.W.shape[1:])
+    losses = np.exp(share.numpy() @ np.log(solved.losses.clip(1e-300)))
+    return Solution(np.exp(wanted), scaled.view(-1, *solved.W.shape[1:]), losses)
 
 
 def _solve_in_turn(

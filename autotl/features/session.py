@@ -12,7 +12,7 @@ from autotl.features.activations import PLAIN, Activations, Caching
 from autotl.features.arrays import to_arrays
 from autotl.features.cuts import find_cuts
 from autotl.features.decomposition import decompose
-from autotl.features.extraction import infer, run_batches
+from autotl.features.extraction import choose_batch_size, infer, run_batches
 from autotl.features.folding import fold_batch_norm
 from autotl.features.freezing import FreezePlan, freeze_depth
 from autotl.features.inputs import SessionInputs
@@ -27,6 +27,7 @@ _LEAST_BATCH, _MOST_BATCH = 8, 64
 _KEPT_INPUT_BYTES = 128 * 2**20
 _KEPT_FEATURE_BYTES = 64 * 2**20
 _EXAMPLES = 4
+_LONG_PASS = 200  # batches; measuring the best size takes about ten
 _LEAST_FOLDED = 64  # samples that pay for folding
 _STORE_SHARE = 0.25  # of the cache's limit, for the activations of one backbone
 
@@ -42,6 +43,7 @@ class BackboneSession:
         check: Called between batches; may raise to stop the work (budget, interrupt).
         caching: How activations are kept on disk; None keeps embeddings in memory only, and runs
             the whole network for everything else.
+        timed: Whether speeds may decide anything, here the batch size of long passes.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class BackboneSession:
         device: str = "cpu",
         check: Callable[[], None] = lambda: None,
         caching: Caching | None = None,
+        timed: bool = False,
     ) -> None:
         self.spec, self.samples, self.modality = spec, samples, modality
         self.device, self.check = device, check
         self.batch_size = _batch_size(spec)
+        self._unsettled = timed
         self.activations = None if caching is None else Activations(self, caching)
         self._loaded: LoadedBackbone | None = None
         self._parts: dict[tuple[int, int], torch.nn.Module] = {}
@@ -197,6 +201,7 @@ class BackboneSession:
 
     def _fill_features(self, todo: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
         kept = self.activations
+        self._settle_batch_size(todo)
         if kept is None:
             computing = self._embed_here(todo)
         else:
@@ -207,6 +212,20 @@ class BackboneSession:
         for chunk in self.timed(computing):
             if on_batch:
                 on_batch(len(chunk))
+
+    def _settle_batch_size(self, rows: np.ndarray) -> None:
+        """Choose the batch size by measurement before the first pass that is long enough."""
+        if not self._unsettled or len(rows) < _LONG_PASS * self.batch_size:
+            return
+        self._unsettled = False
+        module, sizes = self.embedder(len(rows)), self.batch_size * np.array([0.5, 1, 2])
+        if self.device != "cpu":
+            sizes *= 4
+        self.batch_size = choose_batch_size(
+            lambda batch: self.infer(module, self.ready(batch)),
+            lambda size: self.prepare(rows[:size]),
+            [int(size) for size in sizes],
+        )
 
     def _embed_here(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Embed into memory only; yields the rows of each batch."""

@@ -122,6 +122,7 @@ class Screening:
             device=self.device,
             check=self.budget.check,
             caching=self.caching,
+            timed=self.budget.timed,
         )
         screened = Screened(session=session)
         try:

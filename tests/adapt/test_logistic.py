@@ -124,7 +124,7 @@ def test_same_call_gives_the_same_bits():
 def test_problems_solved_in_groups_agree_with_those_solved_together(monkeypatch):
     X, y = blobs()
     together = solve_logistic_panel(X, y, 3, STRENGTHS, tol=1e-6)
-    monkeypatch.setattr("autotl.adapt.quasi_newton._FLOATS_AT_ONCE", 1)
+    monkeypatch.setattr("autotl.adapt.newton._FLOATS_AT_ONCE", 1)
 
     apart = solve_logistic_panel(X, y, 3, STRENGTHS, tol=1e-6)
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from autotl.features import BackboneSession
+from autotl.features import session as session_module
 from autotl.testing.fakes import fake_backbone, fake_modality, toy_images
 
 
@@ -94,3 +95,15 @@ def test_load_backbone_gives_a_copy():
     session._done[:] = False
 
     np.testing.assert_array_equal(session.embed(np.arange(4)), before)
+
+
+def test_a_long_pass_settles_the_batch_size_when_time_may_decide(monkeypatch):
+    monkeypatch.setattr(session_module, "_LONG_PASS", 1)
+    timed, _ = open_session(timed=True)
+    untimed, _ = open_session()
+    for session in (timed, untimed):
+        session.batch_size = 8
+        session.embed(np.arange(40))
+
+    assert timed.batch_size in (4, 8, 16)
+    assert untimed.batch_size == 8
