@@ -10,6 +10,7 @@ import numpy as np
 
 from autotl import defaults
 from autotl.data import RawData, SkippedSample, read, read_dataset, usable_samples
+from autotl.data.labels import as_values
 from autotl.errors import InvalidDataError
 from autotl.result.model import FittedModel, load
 from autotl.result.saved import read_json
@@ -88,8 +89,10 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     """
     brought: dict[str, Any] = {}
     if y is None:
-        X, y, X_holdout, y_holdout, brought = _read_labels(X, X_holdout, y_holdout, modality)
-        modality = brought.pop("modality")
+        X, y, X_holdout, y_holdout, brought = _read_labels(
+            X, X_holdout, y_holdout, groups, modality
+        )
+        modality, groups = brought.pop("modality"), brought.pop("groups")
     return search(
         X,
         y,
@@ -117,9 +120,13 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
 
 
 def _read_labels(
-    X: Any, X_holdout: Any, y_holdout: Any, modality: str | None
+    X: Any, X_holdout: Any, y_holdout: Any, groups: Any, modality: str | None
 ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
     """Return samples and labels of a data set, and what else reading it tells."""
+    if y_holdout is not None and X_holdout is None:
+        raise InvalidDataError(
+            f"y_holdout has {len(y_holdout)} labels but X_holdout is None. Give both or neither."
+        )
     data = read_dataset(X, modality=modality)
     skipped, notes = list(data.skipped), list(data.notes)
     if X_holdout is not None and data.X_holdout is not None:
@@ -136,11 +143,25 @@ def _read_labels(
             skipped, notes = skipped + other.skipped, notes + other.notes
     extra = {
         "modality": modality or data.modality,
+        "groups": _kept_groups(groups, data),
         "ids": data.ids,
         "skipped": skipped,
         "notes": notes,
     }
     return data.X, data.y, held, y_held, extra
+
+
+def _kept_groups(groups: Any, data: RawData) -> Any:
+    """Return the groups of the samples that reading has kept."""
+    if groups is None or data.kept is None or not data.skipped:
+        return groups
+    values, n_given = as_values(groups), len(data.kept) + len(data.skipped)
+    if len(values) != n_given:
+        raise InvalidDataError(
+            f"groups has {len(values)} values but X has {n_given} samples. "
+            "Give one group for each sample."
+        )
+    return [values[i] for i in data.kept]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,3 +226,40 @@ def test_fit_takes_the_labels_of_a_data_set(digits):
     assert model.result["task"]["n_holdout"] == 40
     with pytest.raises(InvalidDataError, match="y is None"):
         autotl.fit(X, progress=False, **FAST)
+
+
+def test_holdout_labels_need_their_samples(digits):
+    X, y = digits
+    pairs = [(image, int(label)) for image, label in zip(X, y, strict=True)]
+
+    with pytest.raises(InvalidDataError, match="y_holdout has 40 labels but X_holdout is None"):
+        autotl.fit(pairs[:160], y_holdout=y[160:], progress=False, **FAST)
+
+
+class Torn:
+    """Pairs whose third cannot be read."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, i):
+        if i == 2:
+            raise OSError("torn")
+        return self.pairs[i]
+
+
+def test_groups_follow_the_samples_that_can_be_read(digits, monkeypatch):
+    X, y = digits
+    pairs = [(image, int(label)) for image, label in zip(X, y, strict=True)]
+    given = {}
+    monkeypatch.setattr("autotl.api.search", lambda *_, **arguments: given.update(arguments))
+
+    autotl.fit(Torn(pairs), groups=np.arange(200))
+
+    assert given["groups"] == [0, 1, *range(3, 200)]
+    assert len(given["ids"]) == 199
+    with pytest.raises(InvalidDataError, match="groups has 199 values but X has 200 samples"):
+        autotl.fit(Torn(pairs), groups=np.arange(199))

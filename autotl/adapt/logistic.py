@@ -155,14 +155,10 @@ def _follow(problem: SoftmaxRegression, strengths: np.ndarray) -> Solution:
         # The error of interpolation about squares when the nodes are doubled.
         foreseen = problem.distance(start.W, found.W) ** 2 <= problem.tol
         solved = solved.join(found)
-        if foreseen:
-            break
-    else:
-        if len(strengths) > _FEW:
-            start = _interpolate(solved, wanted)
-            solved = problem.solve(strengths, start.W)
-    if len(strengths) > _FEW and len(solved.strengths) < len(strengths):
-        return _interpolate(solved, wanted)
+        if foreseen and len(strengths) > _FEW:
+            return _interpolate(solved, wanted)
+    if len(strengths) > _FEW:
+        return problem.solve(strengths, _interpolate(solved, wanted).W)
     order = np.argsort(solved.strengths, kind="stable")
     return Solution(solved.strengths[order], solved.W[order], solved.losses[order])
 

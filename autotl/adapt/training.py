@@ -68,7 +68,11 @@ class _Run:
         groups = [{"params": [self.weight, self.bias], "peak": settings.head_lr}]
         if trained:
             groups.append({"params": trained, "peak": settings.lr})
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            weight_decay=settings.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
         weights = task.class_weights
         self.loss = torch.nn.CrossEntropyLoss(
             weight=None
@@ -157,7 +161,10 @@ class _Run:
         with torch.no_grad():
             self.weight.copy_(parts["head"]["weight"])
             self.bias.copy_(parts["head"]["bias"])
-        self.module.load_state_dict({**self.module.state_dict(), **parts["module"]})
+        # Buffers of frozen layers may be saved too; a shorter tail has no place for them.
+        own = self.module.state_dict()
+        own |= {name: value for name, value in parts["module"].items() if name in own}
+        self.module.load_state_dict(own)
         entries: dict[int, dict[str, Any]] = {}
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")

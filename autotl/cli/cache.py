@@ -45,8 +45,10 @@ def cache(pattern: str | None, clear: bool, as_json: bool) -> None:
 
     root = cache_folder()
     store = ActivationStore(root, cache_limit_bytes(root))
-    freed = store.clear(lambda key: _matches(key, pattern)) if clear and pattern else None
-    if clear and not pattern:
+    freed = (
+        store.clear(lambda key: _matches(key, pattern)) if clear and pattern is not None else None
+    )
+    if clear and pattern is None:
         freed = store.clear()  # also what is damaged and has no name
     entries = [e for e in store.entries() if pattern is None or _matches(e.key, pattern)]
     if as_json:

@@ -50,16 +50,17 @@ def values(column: "pa.ChunkedArray", names: Sequence[str] | None, what: str) ->
     """Return labels as Python objects, by name where class names are known; missing ones None.
 
     Raises:
-        InvalidDataError: A number has no name.
+        InvalidDataError: There are class names, and a label is no number of one.
     """
     found = [None if is_missing(v) else v for v in column.to_pylist()]
     if names is None:
         return [None if isinstance(v, str) and not v.strip() else v for v in found]
-    wrong = [v for v in found if v is not None and not -1 <= int(v) < len(names)]
+    wrong = [v for v in found if v is not None and v not in range(-1, len(names))]
     if wrong:
         raise InvalidDataError(
             f"Column {what!r} holds the label {wrong[0]!r}, but its metadata name {len(names)} "
-            f"classes, 0 to {len(names) - 1}. Write the data again with all their names."
+            f"classes, 0 to {len(names) - 1}. Write the data again with these numbers as labels "
+            "and all their names."
         )
     # -1 is how data sets without labels are marked.
     return [None if v is None or v == -1 else names[int(v)] for v in found]

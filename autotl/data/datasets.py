@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autotl.data.arrow import encoded_image, text_frame, values
+from autotl.data.arrow import encoded_image, holds_images, is_plain, text_frame, values
 from autotl.data.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, Columns
 from autotl.data.folders import SPLIT_WORDS
 from autotl.data.lazy import Samples
@@ -18,6 +18,8 @@ from autotl.errors import AmbiguousModalityError, InvalidDataError
 __all__ = ["read_dataset", "unlabelled"]
 
 _PROBES = 5  # items that show whether a data set's list of labels is to be trusted
+# Sounds and films are stored as images are: {bytes, path}.
+_IMAGE_FEATURES = ("Image", "Value", "dict")
 
 
 def read_dataset(X: Any, *, modality: str | None = None) -> RawData:
@@ -152,6 +154,7 @@ def _read_items(X: Any, sample: Any, label: Any, modality: str | None) -> RawDat
         y=[labels[i] for i in rows],
         modality=modality,
         ids=[ids[i] for i in rows],
+        kept=rows,
         skipped=[
             SkippedSample(ids[i], str(value))
             for i, value in enumerate(labels)
@@ -164,12 +167,20 @@ def _labels(X: Any, key: Any) -> list[Any]:
     """Return the labels: torchvision lists them apart; else every item is read for its own."""
     items = _Items(X, key)
     listed: Any = getattr(X, "targets", ())
-    if key == 1 and hasattr(listed, "__len__") and len(listed) == len(X):
+    usual = key == 1 and hasattr(listed, "__len__") and len(listed) == len(X)
+    if usual and not _transforms_labels(X):
         probes = np.unique(np.linspace(0, len(X) - 1, _PROBES).astype(int)).tolist()
-        # Not where labels are transformed on the way.
         if all(_equal(items[i], listed[i]) for i in probes):
             return [_plain(value) for value in listed]
     return [_plain(value) for value in items]
+
+
+def _transforms_labels(X: Any) -> bool:
+    """Tell whether items may have other labels than those listed; probes can miss a rare one."""
+    both = getattr(X, "transforms", None)
+    # Of a function of image and label together nobody knows.
+    inside = None if both is None else getattr(both, "target_transform", both)
+    return getattr(X, "target_transform", None) is not None or inside is not None
 
 
 def _plain(value: Any) -> Any:
@@ -196,9 +207,13 @@ def _has_splits(X: Any) -> bool:
 
 
 def _read_huggingface(X: Any, modality: str | None, *, require_labels: bool) -> RawData:
-    kinds = {name: type(feature).__name__ for name, feature in X.features.items()}
-    plain = [name for name, kind in kinds.items() if kind in ("Value", "ClassLabel", "LargeValue")]
-    images = [name for name, kind in kinds.items() if kind == "Image"]
+    schema = X.features.arrow_schema
+    plain = [field.name for field in schema if is_plain(field.type)]
+    images = [
+        field.name
+        for field in schema
+        if holds_images(field.type) and type(X.features[field.name]).__name__ in _IMAGE_FEATURES
+    ]
     cells: Any = X.select_columns(plain).with_format("arrow")[:] if plain else None
 
     def labels(column: str) -> list[Any]:
@@ -228,8 +243,9 @@ def _later_encoded(X: Any, column: str) -> Callable[[], Sequence[Any]]:
     """Return what reads a column's images without decoding: that is done here, in threads."""
 
     def encoded() -> Sequence[Any]:
-        as_stored = type(X.features[column])(decode=False)
-        alone = X.select_columns([column]).with_format(None).cast_column(column, as_stored)
+        alone, feature = X.select_columns([column]).with_format(None), X.features[column]
+        if type(feature).__name__ == "Image":
+            alone = alone.cast_column(column, type(feature)(decode=False))
         return _Encoded(_Items(alone, column))
 
     return encoded

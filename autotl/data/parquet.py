@@ -1,13 +1,14 @@
 """Read Parquet files: texts, image paths and embedded images, one row a sample."""
 
+import contextlib
 import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from autotl.data.arrow import (
     class_names,
@@ -39,7 +40,7 @@ class Blobs(Sequence[Any]):
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed as soon as nobody needs it
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
         self._ends = array("q", [0])
         self._paths: dict[int, Path] = {}
 
@@ -95,10 +96,7 @@ def read_parquet(
         _check_columns(path, schema, columns)
         plain = file.read(columns=[f.name for f in schema if is_plain(f.type)])
     except (pa.ArrowException, OSError) as error:
-        raise InvalidDataError(
-            f"{str(path)!r} cannot be read as Parquet: {str(error).strip().rstrip('.')}. "
-            "Write it again, for example with DataFrame.to_parquet."
-        ) from error
+        raise _unreadable(path, error) from error
     if not file.metadata.num_rows:
         raise InvalidDataError(
             f"{str(path)!r} has the columns {', '.join(map(repr, schema.names))} but no rows. "
@@ -111,7 +109,7 @@ def read_parquet(
         source=str(path),
         folder=path.parent,
         values=lambda column: values(plain.column(column), names.get(column), column),
-        images={name: partial(_blobs, file, name, path.parent) for name in images},
+        images={name: partial(_blobs, path, file, name) for name in images},
     )
     return table.read(columns, modality=modality, require_labels=require_labels)
 
@@ -140,9 +138,55 @@ def _check_columns(path: Path, schema: "pa.Schema", columns: Columns) -> None:
             )
 
 
-def _blobs(file: "pq.ParquetFile", column: str, folder: Path) -> Blobs:
-    blobs = Blobs()
-    for batch in file.iter_batches(_ROWS, columns=[column]):
-        for cell in batch.column(0).to_pylist():
-            blobs.append(encoded_image(cell, folder))
-    return blobs.finish()
+def _blobs(path: Path, file: "pq.ParquetFile", column: str) -> Blobs:
+    try:
+        blobs = Blobs()
+        for cell in _cells(path, file, column):
+            blobs.append(encoded_image(cell, path.parent))
+        return blobs.finish()
+    except OSError as error:
+        folder = repr(tempfile.tempdir) if tempfile.tempdir else "for temporary files"
+        raise InvalidDataError(
+            f"The images of {str(path)!r} cannot be written to the folder {folder}: "
+            f"{error.strerror or error}. They need about {_n_bytes(file, column)} bytes there. "
+            "Make room, or name another folder in the environment variable TMPDIR."
+        ) from error
+
+
+def _cells(path: Path, file: "pq.ParquetFile", column: str) -> Iterator[Any]:
+    """Yield a column's cells.
+
+    Raises:
+        InvalidDataError: Part of the file is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        for batch in file.iter_batches(_ROWS, columns=[column]):
+            yield from batch.column(0).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _n_bytes(file: "pq.ParquetFile", column: str) -> int:
+    """Return the size of a column without compression, as the file tells it."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.")
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidDataError:
+    return InvalidDataError(
+        f"{str(path)!r} cannot be read as Parquet: {str(error).strip().rstrip('.')}. "
+        "Write it again, for example with DataFrame.to_parquet."
+    )
+
+
+def _close(file: IO[bytes]) -> None:
+    # On a full disk closing fails too; that it is full has been said by then.
+    with contextlib.suppress(OSError):
+        file.close()

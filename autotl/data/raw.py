@@ -33,6 +33,7 @@ class RawData:
         modality: Name of the modality where the source decides it.
         ids: One name for each sample of `X`: its path, "row 7" (the first row of data is 1) or
             "X[7]".
+        kept: Position in the source of each sample of `X`; None where none was left out.
         skipped: Samples that were left out while reading.
         notes: Further remarks for the user, such as how many files are no images.
         columns: Columns of a table that were used, by flag: "text" or "image", "label", "split".
@@ -45,6 +46,7 @@ class RawData:
     groups: Sequence[Any] | None = None
     modality: str | None = None
     ids: list[str]
+    kept: list[int] | None = None
     skipped: list[SkippedSample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotl.features.arrays import rounded, to_arrays, to_batch
+from autotl.features.arrays import rounded, to_arrays, to_batch, to_device
 from autotl.features.decomposition import decompose
 from autotl.features.store import ActivationStore, MissingActivations, StoredActivations
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from autotl.features.session import BackboneSession
 
 _SHARD_BYTES = 64 * 2**20
+_FORMAT = 2  # of the key, and of how activations are computed
 _CHECKED_ROWS = 256
 _LENGTH_WINDOW = 1024  # texts sorted by length at a time, so that batches hold little padding
 _PROBE_STRENGTH = 1e-2  # relative to the mean eigenvalue
@@ -45,6 +47,11 @@ class Caching:
     seed: int = 0
     demand: Sequence[float] = (0.25, 0.5, 0.75, 0.9)
 
+    @cached_property
+    def content(self) -> list[str]:
+        """The digests in the store's own form, whatever the caller's is."""
+        return [hashlib.sha256(d.encode()).hexdigest() for d in self.digests]
+
 
 @dataclass(frozen=True)
 class View:
@@ -67,8 +74,7 @@ class Activations:
 
     def __init__(self, session: "BackboneSession", caching: Caching) -> None:
         self.session, self.caching = session, caching
-        # The store's own form of digest, whatever the caller's is.
-        self._content = [hashlib.sha256(d.encode()).hexdigest() for d in caching.digests]
+        self._opened: set[tuple[int, View]] = set()
         self._entries: dict[tuple[int, View, str], StoredActivations] = {}
         self._dtypes: dict[int, str] = {}
         self._refused: set[int] = set()
@@ -100,8 +106,12 @@ class Activations:
                 if n_bytes >= _SHARD_BYTES:
                     full, pending, n_bytes = pending, [], 0
                     self._keep(full, depth, view, on_shard)
-        finally:  # also when time is up: what was computed is not lost
-            self._keep(pending, depth, view, on_shard)
+        except BaseException:
+            # Time is up, or an interrupt: what can be kept at once is not lost.
+            if depth in self._dtypes or depth == self.session.n_groups:
+                self._keep(pending, depth, view, on_shard)
+            raise
+        self._keep(pending, depth, view, on_shard)
 
     def read(self, rows: np.ndarray, depth: int, view: View) -> dict[str, np.ndarray]:
         """Return activations of the rows, in order, computing those that are not kept."""
@@ -111,14 +121,25 @@ class Activations:
         except MissingActivations:
             return self._compute(rows, depth, view)
 
+    def n_missing(self, rows: np.ndarray, depth: int, strength: float) -> int:
+        """Count what a trial has yet to compute: the samples, and views of them if it augments."""
+        views = [PLAIN] + [View(i, strength) for i in range(self.caching.views) if strength > 0]
+        return sum(len(self.missing(rows, depth, view)) for view in views)
+
+    def release(self) -> None:
+        """Forget what is known of the store's content; it is read again when it is needed."""
+        self._entries.clear()
+
     def batch(self, rows: np.ndarray, depth: int, view: View) -> Any:
         """Return what the layers after a cut read, on the session's device."""
         return to_batch(self.read(rows, depth, view), self.session.device)
 
     def _compute(self, rows: np.ndarray, depth: int, view: View) -> dict[str, np.ndarray]:
         """Compute without keeping: the limit is reached, or another process has made room."""
-        done = [rounded(to_arrays(b), self._dtypes.get(depth, "float32"))
-                for _, b in self._pass(rows, depth, view)]  # fmt: skip
+        done = [
+            self._rounded(to_arrays(b), depth, self._dtypes.get(depth, "float32"))
+            for _, b in self._pass(rows, depth, view)
+        ]
         return {name: _stack([arrays[name] for arrays in done]) for name in done[0]}
 
     def _pass(self, rows: np.ndarray, depth: int, view: View) -> Iterator[tuple[np.ndarray, Any]]:
@@ -135,14 +156,19 @@ class Activations:
             return batch if view == PLAIN else self._augmented(chunk, batch, view)
 
         def compute(batch: Any) -> Any:
-            ready = to_batch(batch, session.device) if source else session.ready(batch)
+            if source:
+                ready = to_batch(batch, session.device)
+            elif view == PLAIN:
+                ready = session.ready(batch)
+            else:  # augmentation is what comes after standardising
+                ready = to_device(batch, session.device)
             return session.infer(part, ready)
 
         yield from session.passes(rows, prepare, compute)
 
     def _source(self, rows: np.ndarray, depth: int, view: View) -> int:
         """Return the deepest cut before `depth` where this view of all rows is kept."""
-        opened = {d for d, seen, _ in self._entries if d < depth and seen == view}
+        opened = {d for d, seen in self._opened if d < depth and seen == view}
         for earlier in sorted(opened, reverse=True):
             if not len(self.missing(rows, earlier, view)):
                 return earlier
@@ -152,10 +178,10 @@ class Activations:
         """Return a view of a batch; a sample's view depends on nothing but that sample."""
         import torch
 
-        augment = self.session.modality.augment
+        augment, ready = self.session.modality.augment, self.session.standardise(batch)
         if augment is None:
-            return batch
-        ready, looks = self.session.standardise(batch), []
+            return ready
+        looks = []
         for i, row in enumerate(rows):
             facts = f"{self.caching.digests[row]} {self.caching.seed} {view.index}"
             seed = int.from_bytes(hashlib.sha256(facts.encode()).digest()[:7], "big")
@@ -171,15 +197,24 @@ class Activations:
             return
         if depth not in self._dtypes:
             self._dtypes[depth] = self._safe_dtype(pending, depth)
-        dtype = self._dtypes[depth]
         rows = np.concatenate([r for r, _ in pending])
         names = pending[0][1]
         tensors = {n: _stack([a[n] for _, a in pending]) for n in names}
-        arrays = rounded(tensors, dtype)
-        if not self._entry(depth, view, dtype).add(self._digests(rows), arrays):
+        arrays = self._rounded(tensors, depth, self._dtypes[depth])
+        if not self._entry(depth, view, self._dtypes[depth]).add(self._digests(rows), arrays):
             self._refused.add(depth)
         if on_shard is not None:
             on_shard(rows, arrays)
+
+    def _rounded(
+        self, tensors: dict[str, np.ndarray], depth: int, dtype: str
+    ) -> dict[str, np.ndarray]:
+        """Return what is kept of activations; what half precision cannot hold stays as it is."""
+        arrays = rounded(tensors, dtype)
+        if all(np.isfinite(a).all() for a in arrays.values() if a.dtype == np.float16):
+            return arrays
+        self._dtypes[depth] = "float32"
+        return tensors
 
     def _safe_dtype(self, pending: list[_Computed], depth: int) -> str:
         """Return float16 when a probe on what follows predicts the same with rounded values."""
@@ -214,12 +249,13 @@ class Activations:
         if depth in self._dtypes:
             return self._dtypes[depth]
         for dtype in ("float16", "float32")[self.caching.dtype == "float32" :]:
-            if len(digests) and self._entry(depth, view, dtype).known(digests).any():
+            if len(digests) and self._entry(depth, view, dtype).known(digests).all():
                 self._dtypes[depth] = dtype
                 return dtype
         return self.caching.dtype
 
     def _entry(self, depth: int, view: View, dtype: str) -> StoredActivations:
+        self._opened.add((depth, view))
         key = (depth, view, dtype)
         if key not in self._entries:
             self._entries[key] = self.caching.store.entry(self._key(depth, view, dtype))
@@ -231,6 +267,7 @@ class Activations:
         seen = f"{view.index} at {view.strength:g}, seed {self.caching.seed}"
         return {
             **self._facts,
+            "format": _FORMAT,
             "autotl": version("autotl"),
             "cut": f"{depth}/{self.session.n_groups}",
             "view": "plain" if view == PLAIN else seen,
@@ -238,7 +275,7 @@ class Activations:
         }
 
     def _digests(self, rows: np.ndarray) -> list[str]:
-        return [self._content[r] for r in rows]
+        return [self.caching.content[r] for r in rows]
 
     def _order(self, rows: np.ndarray) -> np.ndarray:
         """Mix the rows, so that the first shard is a fair sample; texts of a length together."""

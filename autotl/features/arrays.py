@@ -62,3 +62,14 @@ def rounded(arrays: Arrays, dtype: str) -> dict[str, np.ndarray]:
     """Return the arrays with floats in `dtype`, "float16" or "float32"."""
     with np.errstate(over="ignore"):  # what overflows is found by the check of the probe
         return {k: a.astype(dtype) if a.dtype.kind == "f" else a for k, a in arrays.items()}
+
+
+def to_device(batch: Any, device: str) -> Any:
+    """Move a tensor or a dict of tensors to a device; images become channels-last."""
+    import torch
+
+    if isinstance(batch, dict):
+        return {k: v.to(device) for k, v in batch.items()}
+    if batch.ndim == 4:
+        return batch.to(device, memory_format=torch.channels_last)
+    return batch.to(device)

@@ -1,6 +1,7 @@
 """What a trial will cost on this machine, from a short profile and from what was observed."""
 
 import copy
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -73,13 +74,14 @@ def measure(
     measured = tuple(depths) if depths is not None else _spread(session.cuts.depths)
     rows = np.arange(n_samples)
     batch = session.ready(session.prepare(rows))
+    device = session.device
     forward, backward = [0.0], []
     for start, stop in itertools.pairwise(measured):
         part = session.part(start, stop)
         tail = copy.deepcopy(session.part(start, session.n_groups)).requires_grad_(True)
-        plain = _seconds(lambda part=part, batch=batch: session.infer(part, batch))  # type: ignore[misc]
-        whole = _seconds(lambda tail=tail, batch=batch: session.infer(tail, batch))  # type: ignore[misc]
-        both = _seconds(lambda tail=tail, batch=batch: _train_once(tail, batch))  # type: ignore[misc]
+        plain = _seconds(functools.partial(session.infer, part, batch), device)
+        whole = _seconds(functools.partial(session.infer, tail, batch), device)
+        both = _seconds(functools.partial(_train_once, tail, batch), device)
         forward.append(forward[-1] + plain / n_samples)
         backward.append(max(0.0, both - whole) / n_samples)
         # Through the host: what was computed for inference cannot be trained on.
@@ -103,12 +105,16 @@ def _train_once(tail: "torch.nn.Module", batch: Any) -> None:
     tail(batch).sum().backward()
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _seconds(work: Callable[[], Any], device: str) -> float:
     """Return the shorter of two runs; the first one also warms up."""
+    import torch
+
     found = []
     for _ in range(2):
         started = time.perf_counter()
         work()
+        if device != "cpu":  # other devices answer before they are done
+            getattr(torch, device.partition(":")[0]).synchronize()
         found.append(time.perf_counter() - started)
     return min(found)
 
@@ -155,18 +161,19 @@ class CostModel:
         tuned = 1.0 - freeze_depth / max(1, self.session.n_groups)
         return self.forward * (n_train * (1 + _BACKWARD_FACTOR * tuned) + n_validation)
 
-    def extraction(self, freeze_depth: int, rows: np.ndarray, n_views: int) -> float:
+    def extraction(self, freeze_depth: int, rows: np.ndarray, strength: float) -> float:
         """Return the seconds to compute the activations that a trial will read.
 
         Args:
             freeze_depth: Of the trial; activations are read at the deepest kept cut within it.
             rows: Samples of the trial.
-            n_views: Views of each that it looks at.
+            strength: Of its augmentation.
         """
         if self.profile is None:
             return 0.0
         start = self.session.start_for(freeze_depth)
-        return self.profile.prefix(start) * len(rows) * n_views
+        missing = self.session.n_to_compute(rows, freeze_depth, strength)
+        return self.profile.prefix(start) * missing
 
     def observe(self, freeze_depth: int, seconds: float, n_train: int, n_validation: int) -> None:
         """Learn from a measured epoch."""

@@ -1,6 +1,7 @@
 """Where a backbone can be divided, and the parts between such places."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autotl.features.freezing import FreezePlan
@@ -97,7 +98,7 @@ def find_cuts(backbone: LoadedBackbone, example: Any) -> Cuts:
 
 
 def _traced(plan: FreezePlan, example: Any, *, any_size: bool) -> Cuts:
-    """Trace a module and check on the example that its parts make the whole."""
+    """Trace a module and check that its parts make the whole."""
     from autotl.features.sections import find_sections
     from autotl.features.tracing import trace
 
@@ -110,19 +111,41 @@ def _traced(plan: FreezePlan, example: Any, *, any_size: bool) -> Cuts:
 
 
 def _adds_up(module: "torch.nn.Module", cuts: Cuts, example: Any) -> bool:
-    """Run the parts one after the other, in eval mode, and compare with the whole."""
+    """Run the parts one after the other, in eval mode, and compare with the whole.
+
+    Lengths other than the example's must work wherever they do for the whole: a trace may have
+    taken them for constants.
+    """
     import torch
 
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
         with torch.no_grad():  # modules may keep what they compute for training
-            expected = module(example)
-            value = example
-            for start, stop in zip(cuts.depths, cuts.depths[1:], strict=False):
-                value = cuts.part(module, start, stop)(value)
+            return all(_equal(module, cuts, *pair) for pair in _runs(module, example))
     finally:
         for m, mode in modes:
             m.training = mode
+
+
+def _runs(module: "torch.nn.Module", example: Any) -> "Iterator[tuple[Any, torch.Tensor]]":
+    """Yield the example, and it cut to the other lengths that the module reads, with outputs."""
+    from autotl.features.tracing import shorter
+
+    yield example, module(example)
+    for batch in shorter(example):
+        output = None
+        with contextlib.suppress(Exception):  # it reads samples of one size only
+            output = module(batch)
+        if output is not None:
+            yield batch, output
+
+
+def _equal(module: "torch.nn.Module", cuts: Cuts, batch: Any, expected: "torch.Tensor") -> bool:
+    import torch
+
+    value = batch
+    for start, stop in zip(cuts.depths, cuts.depths[1:], strict=False):
+        value = cuts.part(module, start, stop)(value)
     scale = float(expected.abs().max())
     return torch.allclose(value, expected, rtol=_TOLERANCE, atol=_TOLERANCE * scale)

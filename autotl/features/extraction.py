@@ -57,7 +57,7 @@ def run_batches(
     n_streams = _n_streams(n_workers) if concurrent else 1
     while len(rows):
         chunks = [rows[at : at + size] for at in range(0, len(rows), size)]
-        if n_streams > 1:
+        if min(n_streams, len(chunks)) > 1:
             due = _streams(chunks, lambda chunk: compute(prepare(chunk)), n_streams)
         else:
             due = _prefetched(chunks, prepare, compute, _n_preparing(prepare, rows, n_workers))

@@ -83,7 +83,8 @@ def _absorb(convolution: Any, norm: Any) -> None:
     """Give a convolution weights that include the scale and shift of a batch norm."""
     from torch import nn
 
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    # On the host: not every device has double precision.
+    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt().to(norm.running_var)
     if norm.weight is not None:
         scale = scale * norm.weight
     shift = -norm.running_mean * scale

@@ -26,15 +26,15 @@ class FreezePlan:
 
     def __init__(self, backbone: LoadedBackbone) -> None:
         self.module = backbone.module
-        self.prefixes = backbone.layer_groups or tuple(
+        prefixes = backbone.layer_groups or tuple(
             (name,) for name, child in self.module.named_children() if list(child.parameters())
         )
-        self.groups: list[list[str]] = [[] for _ in self.prefixes]
+        self.groups: list[list[str]] = [[] for _ in prefixes]
         for name, _ in self.module.named_parameters():
             index = next(
                 (
                     i
-                    for i, group in enumerate(self.prefixes)
+                    for i, group in enumerate(prefixes)
                     if any(name == p or name.startswith(p.rstrip(".") + ".") for p in group)
                 ),
                 None,

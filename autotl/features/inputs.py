@@ -44,7 +44,7 @@ class SessionInputs:
         start = session.start_for(freeze_depth)
         module = session.part(start, session.n_groups)
         # Groups by default are the children of the whole module, which a tail may not have.
-        groups = loaded.layer_groups or FreezePlan(loaded).prefixes
+        groups = loaded.layer_groups or tuple(map(tuple, FreezePlan(loaded).groups))
         return replace(loaded, module=copy.deepcopy(module), layer_groups=groups, start=start)
 
     def batches(

@@ -19,12 +19,13 @@ class Code:
     Args:
         run: Called with the part and its input.
         targets: Names of the modules, parameters, buffers and modes that it reads.
-        size: Shape of one sample that it must be given, or None where any will do.
+        size: Shape of one sample that it must be given, by name where samples are dicts, or None
+            where any will do.
     """
 
     run: Callable[[nn.Module, Any], Any]
     targets: tuple[str, ...]
-    size: tuple[int, ...] | None
+    size: Any
 
 
 class Part(nn.Module):
@@ -48,12 +49,19 @@ class Part(nn.Module):
         Raises:
             ValueError: The layers were traced with samples of another size.
         """
-        if self._code.size is not None and tuple(x.shape[1:]) != self._code.size:
+        if self._code.size is not None and _sample_size(x) != self._code.size:
             raise ValueError(
-                f"Samples have the shape {tuple(x.shape[1:])}; expected {self._code.size}, with "
+                f"Samples have the shape {_sample_size(x)}; expected {self._code.size}, with "
                 "which the layers were traced. Give every batch the same size."
             )
         return self._code.run(self, x)
+
+
+def _sample_size(batch: Any) -> Any:
+    """Return the shape of one sample, by name where the batch is a dict."""
+    if isinstance(batch, dict):
+        return {name: _sample_size(tensor) for name, tensor in batch.items()}
+    return tuple(batch.shape[1:])
 
 
 def _share(part: nn.Module, module: nn.Module, path: list[str]) -> None:
@@ -91,7 +99,7 @@ def compile_part(
     targets = [str(n.target) for n in graph.nodes if n.op in ("get_attr", "call_module")]
     targets = sorted(set(targets), key=lambda name: name.count("."))
     values = values_of(first.crossing)
-    size = tuple(values[0].shape[1:]) if fixed and values is not None else None
+    size = _sample_size(values[0]) if fixed and values is not None else None
     # Its names are looked up in the part that runs it, not in these stand-ins.
     compiled = fx.GraphModule({name: nn.Module() for name in targets}, graph)
     return Code(run=type(compiled).forward, targets=tuple(targets), size=size)

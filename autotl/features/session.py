@@ -1,6 +1,7 @@
 """One backbone over the samples of one task: loaded when needed, its frozen part run once."""
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotl.features.activations import PLAIN, Activations, Caching
-from autotl.features.arrays import to_arrays
+from autotl.features.arrays import to_arrays, to_device
 from autotl.features.cuts import find_cuts
 from autotl.features.decomposition import decompose
 from autotl.features.extraction import choose_batch_size, infer, run_batches
@@ -126,15 +127,24 @@ class BackboneSession:
         return found
 
     def _example(self) -> Any:
-        rows = np.unique(np.linspace(0, len(self.samples) - 1, _EXAMPLES).astype(int))
-        return self.ready(self.prepare(rows))
+        return self.ready(self.prepare(self._example_rows()))
+
+    def _example_rows(self) -> np.ndarray:
+        """Return a few rows: the longest text too, on which a limit of length shows."""
+        rows = np.linspace(0, len(self.samples) - 1, _EXAMPLES).astype(int)
+        if isinstance(self.samples[0], str):
+            rows = np.append(rows, np.argmax([len(s) for s in self.samples]))
+        return np.unique(rows)
 
     def embedder(self, n_samples: int) -> "torch.nn.Module":
         """Return the whole network for inference: batch norms folded away when it pays."""
         if n_samples < _LEAST_FOLDED:
             return self.loaded.module
         if self._folded is None:
-            self._folded = fold_batch_norm(self.loaded.module, self._example())
+            try:
+                self._folded = fold_batch_norm(self.loaded.module, self._example())
+            except Exception:  # noqa: BLE001  # a speed-up that fails must not cost the backbone
+                self._folded = self.loaded.module
         return self._folded
 
     def part(self, start: int, stop: int) -> "torch.nn.Module":
@@ -164,23 +174,27 @@ class BackboneSession:
         """Bytes of the network and the prepared inputs that are in memory."""
         parameters = self._loaded.module.parameters() if self._loaded else ()
         weights = sum(p.numel() * p.element_size() for p in parameters)
-        return weights + len(self._inputs) * self._input_bytes
+        copies = 2 if self._folded is not None else 1
+        return copies * weights + len(self._inputs) * self._input_bytes
 
-    def n_views(self, params: Mapping[str, Any]) -> int:
-        """Return how many views of a sample a trial with these parameters reads from a cut."""
-        if self.activations is None or self.modality.augment is None:
-            return 1
-        return self.activations.caching.views if params.get("augment") else 1
+    def n_to_compute(self, rows: np.ndarray, depth: int, strength: float) -> int:
+        """Count the samples and views whose activations a trial has yet to compute."""
+        start = self.start_for(depth)
+        if self.activations is None or start == 0:
+            return 0
+        return self.activations.n_missing(rows, start, strength if self.modality.augment else 0.0)
 
     def release(self) -> None:
         """Drop the network and the prepared inputs; what was embedded stays at hand."""
         self._loaded = self._folded = None
         self._parts.clear()
         self._inputs.clear()
-        on_disk = self.activations is not None and self._features is not None
-        if on_disk and self._features is not None and self._features.nbytes > _KEPT_FEATURE_BYTES:
+        self._decompositions.clear()
+        if self.activations is None:
+            return
+        self.activations.release()
+        if self._features is not None and self._features.nbytes > _KEPT_FEATURE_BYTES:
             self._features, self._done[:] = None, False
-            self._decompositions.clear()
 
     def missing(self, rows: np.ndarray) -> int:
         """Count the rows that have not been embedded yet, here or by an earlier run."""
@@ -201,30 +215,35 @@ class BackboneSession:
 
     def _fill_features(self, todo: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
         kept = self.activations
-        self._settle_batch_size(todo)
         if kept is None:
+            self._settle_batch_size(todo)
             computing = self._embed_here(todo)
         else:
-            known = np.setdiff1d(todo, kept.missing(todo, self.n_groups, PLAIN))
+            missing = kept.missing(todo, self.n_groups, PLAIN)
+            self._settle_batch_size(missing)
+            known = np.setdiff1d(todo, missing)
             if len(known):
                 self._put_arrays(known, kept.read(known, self.n_groups, PLAIN))
             computing = kept.fill(todo, self.n_groups, PLAIN, self._put_arrays)
         for chunk in self.timed(computing):
             if on_batch:
                 on_batch(len(chunk))
+        left = todo[~self._done[todo]]
+        if kept is not None and len(left):  # another process was faster
+            self._put_arrays(left, kept.read(left, self.n_groups, PLAIN))
 
     def _settle_batch_size(self, rows: np.ndarray) -> None:
         """Choose the batch size by measurement before the first pass that is long enough."""
         if not self._unsettled or len(rows) < _LONG_PASS * self.batch_size:
             return
         self._unsettled = False
-        module, sizes = self.embedder(len(rows)), self.batch_size * np.array([0.5, 1, 2])
-        if self.device != "cpu":
-            sizes *= 4
+        module, size = self.embedder(len(rows)), self.batch_size
+        sizes = [size // 2, size, 2 * size] if self.device == "cpu" else [size, 4 * size, 8 * size]
         self.batch_size = choose_batch_size(
-            lambda batch: self.infer(module, self.ready(batch)),
-            lambda size: self.prepare(rows[:size]),
-            [int(size) for size in sizes],
+            # Through the host: a GPU answers before it is done.
+            lambda batch: to_arrays(self.infer(module, self.ready(batch))),
+            lambda n_samples: self.prepare(rows[:n_samples]),
+            [max(1, n_samples) for n_samples in sizes],
         )
 
     def _embed_here(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -271,17 +290,28 @@ class BackboneSession:
         Where the whole network runs, the speed is learnt: the first batch warms caches up and
         counts only while it is alone.
         """
-        started, first = time.perf_counter(), True
-        for rows in computing:
-            seconds = time.perf_counter() - started
-            self.embed_seconds += seconds
-            if whole and first:
-                self._warm_up, first = (seconds, len(rows)), False
-            elif whole:
-                self._forward = (self._forward[0] + seconds, self._forward[1] + len(rows))
-            yield rows
-            started = time.perf_counter()
-        self.embed_seconds += time.perf_counter() - started
+        started, first, waiting = time.perf_counter(), True, False
+        try:
+            for rows in computing:
+                seconds, waiting = time.perf_counter() - started, True
+                self.embed_seconds += seconds
+                if whole and first:
+                    self._warm_up, first = (seconds, len(rows)), False
+                elif whole:
+                    self._forward = (self._forward[0] + seconds, self._forward[1] + len(rows))
+                yield rows
+                started, waiting = time.perf_counter(), False
+        finally:
+            if not waiting:
+                self.embed_seconds += time.perf_counter() - started
+
+    def measure_speed(self) -> None:
+        """Time one batch where nothing had to be computed yet, so that plans have a ground."""
+        if self.seconds_per_sample is not None:
+            return
+        rows, started = self._example_rows(), time.perf_counter()
+        to_arrays(self.infer(self.loaded.module, self.ready(self.prepare(rows))))
+        self._warm_up = (time.perf_counter() - started, len(rows))
 
     def infer(self, module: "torch.nn.Module", batch: Any) -> Any:
         """Run frozen layers on a batch that is ready."""
@@ -324,23 +354,40 @@ class BackboneSession:
 
     def facts(self) -> dict[str, Any]:
         """Return what the activations depend on, besides samples, cut and view."""
-        import torch
-
-        first = to_arrays(self.standardise(self.prepare(np.array([0]))))
-        content = hashlib.sha256()
-        for name, array in sorted(first.items()):
-            content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-        caching = self.activations.caching if self.activations else None
-        weights = self.spec.weights_digest() if self.spec.weights_digest else None
+        module = self.loaded.module
+        packages = {type(part).__module__.partition(".")[0] for part in module.modules()}
+        versions = {p: getattr(sys.modules.get(p), "__version__", "") for p in sorted(packages)}
         return {
             "backbone": self.spec.name,
-            # Without a digest nothing tells these weights from others: good for this run only.
-            "weights": weights or f"unknown, {id(self)} at {time.time_ns()}",
-            # What preprocessing made of one sample stands for how it works.
-            "preprocessing": f"{caching.digests[0] if caching else ''} {content.hexdigest()}",
+            "weights": self._weights_digest(),
+            "network": hashlib.sha256(repr(module).encode()).hexdigest()[:16],
+            "preprocessing": self._preprocessing(),
             "device": self.device.partition(":")[0],
-            "torch": str(torch.__version__),
+            "versions": {p: str(v) for p, v in versions.items()},
         }
+
+    def _weights_digest(self) -> str:
+        known = self.spec.weights_digest() if self.spec.weights_digest else None
+        if known:
+            return known
+        content = hashlib.sha256()
+        for name, tensor in self.loaded.module.state_dict().items():
+            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.detach().cpu().float().numpy().tobytes())
+        return content.hexdigest()
+
+    def _preprocessing(self) -> str:
+        """Return what tells one preprocessing from others: its own words, or what it does."""
+        preprocess = self.loaded.preprocess
+        if hasattr(preprocess, "pixels"):
+            return repr(preprocess)
+        content = hashlib.sha256()
+        for name, array in sorted(to_arrays(self._example()).items()):
+            content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        caching = self.activations.caching if self.activations else None
+        rows = self._example_rows()
+        seen = " ".join(caching.digests[r] for r in rows) if caching else ""
+        return hashlib.sha256(f"{seen} {content.hexdigest()}".encode()).hexdigest()
 
     def decomposition(self, rows: np.ndarray) -> SpectralDecomposition:
         """Return the decomposition of these rows' embeddings, kept for the next trial."""
@@ -360,14 +407,3 @@ def _batch_size(spec: BackboneSpec) -> int:
         return _MOST_BATCH // 2
     height, width = spec.input_size[-2:]
     return max(_LEAST_BATCH, min(_MOST_BATCH, _BATCH_PIXELS // (height * width)))
-
-
-def to_device(batch: Any, device: str) -> Any:
-    """Move a tensor or a dict of tensors to a device; images become channels-last."""
-    import torch
-
-    if isinstance(batch, dict):
-        return {k: v.to(device) for k, v in batch.items()}
-    if batch.ndim == 4:
-        return batch.to(device, memory_format=torch.channels_last)
-    return batch.to(device)

@@ -19,7 +19,7 @@ from typing import Any
 import torch  # noqa: TID253  # imported by `find_cuts` only
 from torch import Tensor, fx, nn  # noqa: TID253  # imported by `find_cuts` only
 
-__all__ = ["SAMPLES", "Trace", "has_length", "trace", "values_of"]
+__all__ = ["SAMPLES", "Trace", "has_length", "shorter", "trace", "values_of"]
 
 SAMPLES = (2, 3)
 """Number of samples in the two dry runs."""
@@ -80,6 +80,22 @@ def has_length(example: Any) -> bool:
     """Tell whether a batch, as far as its axes tell, holds texts or sounds of some length."""
     tensors = example.values() if isinstance(example, dict) else (example,)
     return any(tensor.ndim in (2, 3) for tensor in tensors)
+
+
+def shorter(example: Any) -> Iterator[Any]:
+    """Yield the batch cut to smaller lengths, where it holds texts or sounds of some length."""
+    if not has_length(example):
+        return
+    yield _cut(example, lambda length: length - 1)
+    yield _cut(example, lambda length: length // 2 + 1)
+
+
+def _cut(example: Any, new_length: Callable[[int], int]) -> Any:
+    if isinstance(example, dict):
+        return {name: _cut(tensor, new_length) for name, tensor in example.items()}
+    if example.ndim not in (2, 3):
+        return example
+    return example[..., : max(1, new_length(example.shape[-1]))]
 
 
 def values_of(node: fx.Node) -> tuple[Any, Any] | None:

@@ -126,7 +126,9 @@ class Screening:
         )
         screened = Screened(session=session)
         try:
+            _ = session.n_groups  # plans ask for it when the network is no longer loaded
             features = session.embed(self.rows)
+            session.measure_speed()
             if not np.isfinite(features).all():
                 self.failed.append((spec.name, "its embeddings contain NaN or infinity"))
                 return None

@@ -174,15 +174,27 @@ class Study:
         for backbone in ranked if methods else ():
             if len(found) >= _TUNED_BACKBONES * len(methods):
                 break
-            self._profile(backbone)
-            left = self.budget.left() - self.reserve(self.best)
-            defaults = [self.space.default(backbone, spec.name) for spec in methods]
-            found += [
-                candidate
-                for spec, candidate in zip(methods, defaults, strict=True)
-                if self._steps_that_fit(spec, candidate, left)
-            ]
+            if not self._fitting_defaults(backbone, methods):
+                continue  # by a guess that is on the safe side
+            try:
+                self._profile(backbone)
+                found += self._fitting_defaults(backbone, methods)
+            except Exception:  # noqa: BLE001  # backbones are plugin code; its probe stands
+                continue
+            finally:
+                self._release(backbone)
         return found
+
+    def _fitting_defaults(
+        self, backbone: str, methods: Sequence[AdaptationSpec]
+    ) -> list[Candidate]:
+        left = self.budget.left() - self.reserve(self.best)
+        defaults = [self.space.default(backbone, spec.name) for spec in methods]
+        return [
+            candidate
+            for spec, candidate in zip(methods, defaults, strict=True)
+            if self._steps_that_fit(spec, candidate, left)
+        ]
 
     def _trial(self, queued: Candidate | None) -> Outcome:
         if queued is not None:
@@ -281,8 +293,8 @@ class Study:
             return wanted if self.costs[candidate.backbone].probe(missing) <= left else 0
         costs, depth = self.costs[candidate.backbone], self._freeze_depth(spec, candidate)
         rows = self.task.split.train_validation
-        n_views = self.screened[candidate.backbone].session.n_views(candidate.params)
-        seconds = TRIAL_SHARE * left - costs.extraction(depth, rows, n_views)
+        strength = float(candidate.params.get("augment", 0.0))
+        seconds = TRIAL_SHARE * left - costs.extraction(depth, rows, strength)
         # Refitting on train and validation costs about one more run of a single fold.
         share = 1 + len(rows) / self._fold_sizes[0]
         n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)

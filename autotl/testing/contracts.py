@@ -182,22 +182,58 @@ def _check_cuts(spec: BackboneSpec, loaded: LoadedBackbone, samples: Sequence[An
     assert cuts.depths == tuple(sorted({*ends, *cuts.depths})), (
         f"{spec.name}: expected ascending depths of cuts with {ends}, got {cuts.depths}."
     )
-    names = set(loaded.module.state_dict())
     with torch.inference_mode():
         expected = loaded.module(batch)
-        for depth in cuts.depths[1:-1]:
-            parts = [cuts.part(loaded.module, *pair) for pair in ((0, depth), (depth, ends[1]))]
-            unknown = sorted({name for part in parts for name in part.state_dict()} - names)
-            assert not unknown, (
-                f"{spec.name}: expected parts at depth {depth} to keep the names of parameters "
-                f"and buffers, got {unknown[:3]} which the module does not have."
-            )
+    scale = float(expected.abs().max())
+    for depth in cuts.depths[1:-1]:
+        parts = [cuts.part(loaded.module, *pair) for pair in ((0, depth), (depth, ends[1]))]
+        _check_shared(spec, loaded, parts, depth)
+        with torch.inference_mode():
             output = parts[1](parts[0](batch))
-            scale = float(expected.abs().max())
-            assert torch.allclose(output, expected, rtol=1e-5, atol=1e-5 * scale), (
-                f"{spec.name}: expected the layers before and after the cut at depth {depth} to "
-                "return the embeddings of the whole."
-            )
+        assert torch.allclose(output, expected, rtol=1e-5, atol=1e-5 * scale), (
+            f"{spec.name}: expected the layers before and after the cut at depth {depth} to "
+            "return the embeddings of the whole."
+        )
+        _check_prefix(spec, loaded, parts[0](batch), depth)
+
+
+def _check_shared(
+    spec: BackboneSpec, loaded: LoadedBackbone, parts: Sequence[Any], depth: int
+) -> None:
+    """Check that parts have parameters and buffers of the module, under the same names."""
+    names = set(loaded.module.state_dict())
+    unknown = sorted({name for part in parts for name in part.state_dict()} - names)
+    assert not unknown, (
+        f"{spec.name}: expected parts at depth {depth} to keep the names of parameters "
+        f"and buffers, got {unknown[:3]} which the module does not have."
+    )
+    own = dict(loaded.module.named_parameters(remove_duplicate=False))
+    copied = sorted(n for part in parts for n, p in part.named_parameters() if p is not own[n])
+    assert not copied, (
+        f"{spec.name}: expected parts at depth {depth} to use the parameters of the module "
+        f"itself, got others as {copied[:3]}."
+    )
+
+
+def _check_prefix(spec: BackboneSpec, loaded: LoadedBackbone, crossing: Any, depth: int) -> None:
+    """Check that what crosses a cut was not computed from parameters that train after it."""
+    import torch
+
+    own = dict(loaded.module.named_parameters())
+    later = [name for group in FreezePlan(loaded).groups[depth:] for name in group]
+    later = [name for name in later if own[name].requires_grad]
+    tensors = crossing.values() if isinstance(crossing, dict) else (crossing,)
+    total = sum(tensor.sum() for tensor in tensors if tensor.requires_grad)
+    if not later or not isinstance(total, torch.Tensor):
+        return
+    grads: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
+        total, [own[name] for name in later], allow_unused=True
+    )
+    read = [name for name, grad in zip(later, grads, strict=True) if grad is not None]
+    assert not read, (
+        f"{spec.name}: expected the layers before the cut at depth {depth} to read no parameters "
+        f"of the layer groups after it, got {read[:3]}. Put those into an earlier group."
+    )
 
 
 def _check_fingerprint(spec: BackboneSpec, embed_dim: int) -> None:

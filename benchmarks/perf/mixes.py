@@ -162,16 +162,17 @@ def ceiling(
 ) -> dict[str, float]:
     """Return the least seconds with and without the cache: layers only, nothing else.
 
-    Each view of the training samples, and the samples as they are, pass once through the layers
-    before the deepest cut that is read; embeddings are read by every trial.
+    Each view of the training samples passes once through the layers before the deepest cut that
+    is read (through all of them where a trial trains the head alone), and so do the samples as
+    they are through all layers, for the embeddings that every trial reads.
     """
-    n_train, n_validation = sizes
+    n_train, n_validation, n_samples = sizes
     epoch = {"n_train": n_train, "n_validation": n_validation}
     without = sum(EPOCHS * profile.epoch(start=0, freeze_depth=d, **epoch) for d in depths)
     tails = sum(EPOCHS * profile.epoch(start=starts[d], freeze_depth=d, **epoch) for d in depths)
     deepest = max(starts[d] for d in depths)
-    once = (n_train + n_validation) * profile.forward[-1]
-    n_looks = 0 if views == 0 else views * n_train
+    once = n_samples * profile.forward[-1]
+    n_looks = views * n_samples * n_train / (n_train + n_validation)
     extraction = once + n_looks * profile.prefix(deepest)
     return {
         "without": without,
@@ -203,7 +204,10 @@ def main() -> None:
         modality="image", backbones=args.backbones, weights=[str(args.zoo / "weights")]
     )
     done = json.loads(args.out.read_text()) if args.out.exists() else {}
-    done |= {"machine": describe(), "arguments": {k: str(v) for k, v in vars(args).items()}}
+    arguments = {k: str(v) for k, v in vars(args).items() if k != "mixes"}
+    if done.get("arguments", arguments) != arguments:
+        raise SystemExit(f"{args.out} holds arms of other arguments; give another --out.")
+    done |= {"machine": describe(), "arguments": arguments}
     done.setdefault("mixes", {})
     for mix in args.mixes:
         entry = done["mixes"].setdefault(mix, {})
@@ -225,7 +229,11 @@ def run_mix(mix: str, entry: dict, task: Any, specs: Sequence[Any], args: Any, w
     names = [s.name for s in specs]
     candidates = draw(mix, names, args.trials, args.augment, args.seed)
     folds = task.split.folds
-    sizes = (sum(len(f.train) for f in folds), sum(len(f.validation) for f in folds))
+    sizes = (
+        sum(len(f.train) for f in folds),
+        sum(len(f.validation) for f in folds),
+        len(task.split.train_validation),
+    )
     layers: list[Layers] = []
     with tempfile.TemporaryDirectory() as folder:
         for views in args.views:

@@ -112,7 +112,7 @@ def compare(X: np.ndarray, y: np.ndarray, log_range: tuple[int, int], args: Any)
         ratios["cold"] = fit_cold(X, y, strengths) / ours
         if args.accurate:
             ratios["accurate"] = fit_accurately(X, y, strengths) / ours
-    picked = np.linspace(0, N_STRENGTHS - 1, args.references).round().astype(int)
+    picked = np.linspace(2, N_STRENGTHS - 1, args.references).round().astype(int)
     expected = {int(i): reference(X, y, strengths[i]) for i in picked}
     return {
         "log10_range": log_range,
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--references", type=int, default=3, help="strengths checked")
+    parser.add_argument("--references", type=int, default=9, help="strengths checked")
     parser.add_argument("--ranges", nargs="+", default=list(RANGES), choices=list(RANGES))
     parser.add_argument("--accurate", action="store_true", help="time accurate fits too; slow")
     parser.add_argument("--features", type=Path, nargs="*", default=[], help=".npz with X and y")

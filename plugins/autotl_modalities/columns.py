@@ -39,7 +39,9 @@ def present(X: Any) -> list[Any]:
 
 def shown(x: Any) -> str:
     """Describe an object for a message, in a few words."""
-    if hasattr(x, "shape"):
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"an array of shape {tuple(x.shape)} and type {x.dtype}"
+    if hasattr(x, "shape"):
+        return f"a {type(x).__name__} of shape {tuple(x.shape)}"
     text = repr(x)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"

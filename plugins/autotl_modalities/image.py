@@ -89,7 +89,8 @@ def as_samples(X: Any) -> ImageSamples:
     if not is_column(X):
         raise InvalidDataError(
             f"X is {shown(X)}. Images are arrays (N, H, W), (N, H, W, C) or (N, C, H, W), or a "
-            "list of PIL images or paths; for one image give a list with it."
+            "list of PIL images or paths: of a table pass one column, such as X['path']; for one "
+            "image give a list with it."
         )
     items = list(X) if is_held(X) else X
     scale = _Scale(lambda: ((i, _array(x)[None]) for i, x in enumerate(items) if _is_one_image(x)))

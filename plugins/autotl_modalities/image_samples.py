@@ -22,7 +22,8 @@ class _Allowance:
 
     def __init__(self) -> None:
         self._used = 0
-        self._lock = threading.Lock()
+        # Giving back is a finaliser: it may run in a thread that holds the lock.
+        self._lock = threading.RLock()
 
     def take(self, n_bytes: int) -> bool:
         """Reserve memory, or say that there is none left."""
@@ -34,8 +35,9 @@ class _Allowance:
 
     def give_back(self, kept: dict[int, _Packed]) -> None:
         """Release what a set of images held."""
+        n_bytes = sum(len(pixels) for _, _, pixels in kept.values())
         with self._lock:
-            self._used -= sum(len(pixels) for _, _, pixels in kept.values())
+            self._used -= n_bytes
 
 
 _ALLOWANCE = _Allowance()

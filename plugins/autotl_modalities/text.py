@@ -31,8 +31,8 @@ def as_samples(X: Any) -> list[Any]:
     """
     if not is_column(X):
         raise InvalidDataError(
-            f"X is {shown(X)}. Texts are a list of str or a pandas Series; for one text give a "
-            "list with it."
+            f"X is {shown(X)}. Texts are a list of str or a pandas Series: of a table pass one "
+            "column, such as X['text']; for one text give a list with it."
         )
     return [_sample(i, x) for i, x in enumerate(X)]
 

@@ -1,14 +1,18 @@
 """Divide a transformer between its layers; hidden states and the attention mask cross."""
 
+import contextlib
 import copy
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch  # noqa: TID253  # imported on loading only
 from torch import Tensor, nn  # noqa: TID253  # imported on loading only
 
-__all__ = ["EncoderCuts", "Pooled", "encoder_cuts"]
+__all__ = ["EncoderCuts", "Groups", "Pooled", "encoder_cuts", "read_by_all"]
 
 _TOLERANCE = 1e-5
+
+Groups = tuple[tuple[str, ...], ...]
 
 
 class Pooled(Protocol):
@@ -127,44 +131,108 @@ def _view(module: nn.Module) -> nn.Module:
     return view
 
 
-def encoder_cuts(module: nn.Module, path: str, n_groups: int) -> EncoderCuts:
+def encoder_cuts(module: nn.Module, path: str, groups: Groups) -> EncoderCuts:
     """Return the cuts between the layers where running them in parts equals running the whole.
 
     Args:
         module: A `Pooled` one.
         path: Name of its list of layers.
-        n_groups: Number of layer groups.
+        groups: Its layer groups, as in `autotl.LoadedBackbone`.
     """
-    ends = EncoderCuts(path, (0, n_groups))
-    layers = [child for _, child in module.get_submodule(path).named_children()]
-    if len(layers) + 1 != n_groups or getattr(module, "pooling", None) == "layers":
+    ends = EncoderCuts(path, (0, len(groups)))
+    layers = list(module.get_submodule(path).children())
+    if len(layers) + 1 != len(groups) or getattr(module, "pooling", None) == "layers":
         return ends
-    training = [(m, m.training) for m in module.modules()]
     try:
-        with torch.no_grad():
-            return _checked(module.eval(), path, layers[0], n_groups) or ends
+        with _evaluating(module):
+            return _checked(module, path, layers[0], groups) or ends
     except Exception:  # noqa: BLE001  # another family's code meets arguments it does not expect
         return ends
+
+
+def read_by_all(module: nn.Module, path: str, names: Sequence[str]) -> list[str]:
+    """Return the parameters that layers before the last read, such as relative positions.
+
+    Args:
+        module: A `Pooled` one.
+        path: Name of its list of layers.
+        names: Of parameters outside the layers.
+    """
+    layers = list(module.get_submodule(path).children())
+    if not names or len(layers) < 2:
+        return []
+    try:
+        with _evaluating(module):
+            _, output = _run(module, layers[-2], _some_tokens(module))
+            hidden = output[0] if isinstance(output, tuple) else output
+            return _read(hidden, {name: module.get_parameter(name) for name in names})
+    except Exception:  # noqa: BLE001  # as in `encoder_cuts`, which then leaves the ends only
+        return []
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, with gradients, and back into the modes that it had."""
+    training = [(m, m.training) for m in module.modules()]
+    try:
+        with torch.enable_grad():
+            module.eval()
+            yield
     finally:
         for m, mode in training:
             m.training = mode
 
 
-def _checked(module: nn.Module, path: str, layer: nn.Module, n_groups: int) -> EncoderCuts | None:
-    """Return the cuts if all parts, one after the other, equal the whole on some padded tokens."""
+def _run(module: nn.Module, layer: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+    """Return what a module returns, and what one of its layers does on the way."""
     outputs: list[Any] = []
     handle = layer.register_forward_hook(lambda _m, _x, output: outputs.append(output))
-    batch = _some_tokens(module)
-    expected = module(batch)
-    handle.remove()
-    rest = outputs[0][1:] if isinstance(outputs[0], tuple) else None
+    try:
+        return module(batch), outputs[0]
+    finally:
+        handle.remove()
+
+
+def _read(hidden: Tensor, parameters: dict[str, Tensor]) -> list[str]:
+    """Return the names of those parameters that a tensor was computed from."""
+    trained = {name: p for name, p in parameters.items() if p.requires_grad}
+    if not trained or not hidden.requires_grad:
+        return []
+    grads: tuple[Tensor | None, ...] = torch.autograd.grad(
+        hidden.sum(), list(trained.values()), retain_graph=True, allow_unused=True
+    )
+    return [name for name, grad in zip(trained, grads, strict=True) if grad is not None]
+
+
+def _checked(module: nn.Module, path: str, layer: nn.Module, groups: Groups) -> EncoderCuts | None:
+    """Return the cuts if all parts, one after the other, equal the whole on some padded tokens.
+
+    There is none where the layers before it read parameters of the groups after it: those train,
+    and what was kept from before would be another network's.
+    """
+    batch, last = _some_tokens(module), len(groups)
+    expected, output = _run(module, layer, batch)
+    rest = output[1:] if isinstance(output, tuple) else None
     if rest is not None and any(value is not None for value in rest):
         return None
-    cuts = EncoderCuts(path, tuple(range(n_groups + 1)), rest)
-    value: Any = batch
-    for depth in range(n_groups):
+    cuts = EncoderCuts(path, tuple(range(last + 1)), rest)
+    depths, value = [0], cuts.part(module, 0, 1)(batch)
+    for depth in range(1, last):
+        if not _read(value["hidden"], _parameters_of(module, groups[depth:])):
+            depths.append(depth)
         value = cuts.part(module, depth, depth + 1)(value)
-    return cuts if torch.allclose(value, expected, _TOLERANCE, _TOLERANCE) else None
+    if not torch.allclose(value, expected, _TOLERANCE, _TOLERANCE):
+        return None
+    return EncoderCuts(path, (*depths, last), rest)
+
+
+def _parameters_of(module: nn.Module, groups: Groups) -> dict[str, Tensor]:
+    prefixes = [prefix for group in groups for prefix in group]
+    return {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+    }
 
 
 def _some_tokens(module: Any) -> dict[str, Tensor]:

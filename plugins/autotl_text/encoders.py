@@ -11,7 +11,7 @@ from torch import Tensor, nn  # noqa: TID253  # imported on loading only
 
 import autotl
 from autotl.errors import BackboneUnavailableError
-from autotl_text.cuts import encoder_cuts
+from autotl_text.cuts import Groups, encoder_cuts, read_by_all
 from autotl_text.layout import Layout, read
 
 __all__ = ["StaticMean", "TextTransformer", "load_encoder"]
@@ -147,7 +147,7 @@ def load_encoder(
         else:
             module, tokens, groups = _transformer(found, all_layers, prompt)
         module = module.to(device).eval()
-        cuts = encoder_cuts(module, _layers(module), len(groups))
+        cuts = encoder_cuts(module, _layers(module), groups)
     except BackboneUnavailableError:
         raise
     except Exception as error:
@@ -157,9 +157,6 @@ def load_encoder(
             "version of its library, or choose another backbone."
         ) from error
     return autotl.LoadedBackbone(module=module, preprocess=tokens, layer_groups=groups, cuts=cuts)
-
-
-Groups = tuple[tuple[str, ...], ...]
 
 
 def _static(found: Layout, prompt: str) -> tuple[nn.Module, Tokens, Groups]:
@@ -293,9 +290,11 @@ def _layer_groups(module: nn.Module) -> Groups:
     ]
     names = [name for name, _ in module.named_parameters()]
     inside = [i for i, name in enumerate(names) if name.startswith(path + ".")]
+    after = names[inside[-1] + 1 :]
     # Tables that every layer reads, such as relative positions, belong to the input side.
-    shared = [n for n in names[inside[-1] + 1 :] if "embed" in n]
-    after = [n for n in names[inside[-1] + 1 :] if n not in shared]
+    early = read_by_all(module, path, after)
+    shared = [n for n in after if "embed" in n or n in early]
+    after = [n for n in after if n not in shared]
     before = [n for n in names[: inside[-1]] if not n.startswith(path + ".")] + shared
     groups: list[tuple[str, ...]] = [(layer,) for layer in layers]
     groups[-1] = (layers[-1], *after)

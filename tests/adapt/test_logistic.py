@@ -154,3 +154,18 @@ def test_strengths_that_are_not_positive_raise(strengths):
 
     with pytest.raises(ValueError, match="positive"):
         solve_logistic_panel(X, y, 3, strengths)
+
+
+@pytest.mark.parametrize("n_strengths", [16, 17, 20, 33, 40])
+def test_every_strength_gets_its_own_solution(n_strengths):
+    X, y = blobs()
+    strengths = np.logspace(-3, 1, n_strengths)
+
+    panel = solve_logistic_panel(X, y, 3, strengths, tol=1e-5)
+
+    for i in (1, n_strengths // 2, n_strengths - 2):
+        alone = solve_logistic_panel(X, y, 3, [strengths[i]], tol=1e-6)
+        np.testing.assert_allclose(
+            panel.weights[i], alone.weights[0], atol=2e-3 * np.abs(alone.weights).max()
+        )
+        assert panel.losses[i] == pytest.approx(alone.losses[0], rel=2e-3)

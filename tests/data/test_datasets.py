@@ -1,3 +1,6 @@
+import io
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,12 @@ class Items(torch.utils.data.Dataset):
         if isinstance(self.items[i], Exception):
             raise self.items[i]
         return self.items[i]
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def contents(task):
@@ -79,6 +88,29 @@ def test_listed_targets_spare_reading_unless_they_differ(targets, n_reads):
     assert dataset.n_reads <= n_reads
 
 
+def test_transforms_of_targets_are_found_between_probes():
+    def one_class_changes(target):
+        return 5 if target == 1 else target
+
+    labels = [0] * 4 + [1] + [2] * 7  # no probe looks at class 1
+    both = SimpleNamespace(target_transform=one_class_changes)
+    for attributes in (
+        {"target_transform": one_class_changes},
+        {"transforms": both},
+        {"transforms": lambda image, target: (image, one_class_changes(target))},
+    ):
+        dataset = Items([(PIXELS[i], one_class_changes(v)) for i, v in enumerate(labels)])
+        vars(dataset).update(attributes, targets=labels)
+
+        assert read_dataset(dataset).y == [0] * 4 + [5] + [2] * 7
+
+    plain = Items([(PIXELS[i], v) for i, v in enumerate(labels)])
+    plain.targets, plain.target_transform = labels, None
+    plain.transforms = SimpleNamespace(target_transform=None)
+    assert read_dataset(plain).y == labels
+    assert plain.n_reads <= 7
+
+
 def test_what_has_no_labels_is_refused():
     for X in (TEXTS, PIXELS, Items(TEXTS), Items([{"image": 1}])):
         with pytest.raises(InvalidDataError, match=r"y is None.*12 samples|y is None.*1 samples"):
@@ -118,6 +150,35 @@ def test_huggingface_images_are_labelled_by_name(huggingface):
     assert data.modality == "image"
     assert contents(task) == PIXELS[::-1].tolist()
     assert contents(build_task(unlabelled(dataset), data.y)) == PIXELS[::-1].tolist()
+
+
+@pytest.mark.parametrize("as_struct", [False, True], ids=["bytes", "structs"])
+def test_huggingface_images_may_be_plain_bytes(huggingface, as_struct):
+    value = huggingface.Value
+    encoded = [png(pixels) for pixels in PIXELS]
+    cells = [{"bytes": b, "path": None} for b in encoded] if as_struct else encoded
+    kind = {"bytes": value("binary"), "path": value("string")} if as_struct else value("binary")
+    features = huggingface.Features({"image": kind, "label": value("string")})
+    columns = {"image": cells, "label": ["a", "b"] * 6}
+    dataset = huggingface.Dataset.from_dict(columns, features=features)
+
+    data = read_dataset(dataset)
+
+    assert (data.modality, data.y) == ("image", ["a", "b"] * 6)
+    assert contents(build_task(data.X, data.y, modality="image")) == PIXELS.tolist()
+
+
+def test_huggingface_sounds_are_no_images(huggingface):
+    pa = pytest.importorskip("pyarrow")
+    features = huggingface.Features(
+        {"audio": huggingface.Audio(decode=False), "label": huggingface.Value("string")}
+    )
+    columns = {"audio": [{"bytes": b"x", "path": "x"}] * 2, "label": ["a", "b"]}
+    table = pa.table(columns, schema=features.arrow_schema)
+    dataset = huggingface.Dataset(table, info=huggingface.DatasetInfo(features=features))
+
+    with pytest.raises(InvalidDataError, match="No column"):
+        read_dataset(dataset)
 
 
 def test_huggingface_test_split_is_the_holdout(huggingface):

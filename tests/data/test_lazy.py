@@ -116,3 +116,19 @@ def test_a_memory_mapped_array_gives_the_same_task(tmp_path):
 
     assert mapped.fingerprints == held.fingerprints
     assert np.asarray(mapped.samples[17]).tolist() == X[17].tolist()
+
+
+def test_images_may_be_given_back_while_others_are_counted():
+    allowance = _Allowance()
+
+    class Size(int):
+        def __radd__(self, used):
+            # As garbage collection does, at any time.
+            allowance.give_back({0: ("L", (1, 1), b"x")})
+            return int(self) + used
+
+    taker = threading.Thread(target=lambda: allowance.take(Size(2)), daemon=True)
+    taker.start()
+    taker.join(10)
+
+    assert not taker.is_alive()

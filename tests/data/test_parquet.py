@@ -1,5 +1,9 @@
+import errno
 import io
 import json
+import os
+import re
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -104,6 +108,7 @@ def test_damaged_images_are_skipped_by_row(tmp_path):
     ("columns", "flags", "message"),
     [
         ({"text": ["a"], "label": [5]}, {}, "names? 1 classes"),
+        ({"text": ["a"], "label": ["only"]}, {}, "the label 'only'.*names? 1 classes"),
         ({"text": [], "label": []}, {}, "no rows"),
         ({"text": ["a"], "label": [0], "v": [[1.0]]}, {"text": "v"}, "holds list"),
         ({"text": ["a"], "image": [b"x"], "label": [0]}, {"label": "image"}, "holds images"),
@@ -136,3 +141,37 @@ def test_pickled_objects_and_damaged_files_are_refused(tmp_path):
         read(tmp_path / "pickled.parquet", text="text")
     with pytest.raises(InvalidDataError, match="cannot be read as Parquet"):
         read(tmp_path / "damaged.parquet")
+
+
+def test_damaged_row_groups_are_named(tmp_path):
+    path = write(tmp_path / "t.parquet", {"image": structs(), "label": ["a", "b"] * 6})
+    metadata = pq.ParquetFile(path).metadata
+    at = metadata.row_group(2).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[at : at + 40] = b"\xff" * 40
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidDataError, match=r"t\.parquet' cannot be read as Parquet"):
+        read(path)
+
+
+class FullDisk(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_temporary_folder_is_named(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.parquet", {"image": structs(), "label": ["a", "b"] * 6})
+    n_bytes = sum(len(s["bytes"]) for s in structs())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: io.BufferedWriter(FullDisk()))
+
+    with pytest.raises(InvalidDataError, match=r"No space left.*TMPDIR") as caught:
+        read(path)
+
+    assert repr(str(tmp_path)) in str(caught.value)
+    needed = int(re.search(r"need about (\d+) bytes", str(caught.value))[1])
+    assert n_bytes <= needed <= 2 * n_bytes

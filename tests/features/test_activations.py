@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from autotl.adapt import LinearHead, TrainingSettings, standardiser, train
 from autotl.features import ActivationStore, BackboneSession, Caching
-from autotl.features.activations import View, same_predictions
+from autotl.features.activations import Activations, View, same_predictions
 from autotl.features.store import StoredActivations
 from autotl.specs import AdaptationTask
 from autotl.testing.fakes import fake_backbone, fake_modality, toy_images
@@ -231,3 +232,103 @@ def test_activations_beyond_half_precision_stay_float32(open_session):
     session = open_session(spec)
 
     assert np.isfinite(session.embed(np.arange(N))).all()
+
+
+class Staged:
+    """Preprocessing in two stages, on which standardising twice would show."""
+
+    def pixels(self, samples):
+        arrays = [np.asarray(s.convert("RGB").resize((16, 16))) for s in samples]
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+    def standardise(self, batch):
+        return batch.float() / 255 - 0.5
+
+    def __call__(self, samples):
+        return self.standardise(self.pixels(samples))
+
+    def __repr__(self):
+        return "Staged()"
+
+
+def test_a_view_is_standardised_once_and_then_augmented(open_session):
+    def load(device):
+        return dataclasses.replace(fake_backbone().load(device), preprocess=Staged())
+
+    session = open_session(dataclasses.replace(fake_backbone(), load=load), dtype="float32")
+    start, view = session.start_for(1), View(1, 0.5)
+    seen = []
+    plain = session.modality.augment
+    session.modality = dataclasses.replace(
+        session.modality, augment=lambda *a: seen.append(a[0]) or plain(*a)
+    )
+
+    got = session.activations.batch(np.array([3]), start, view)
+
+    (before,) = seen
+    expected = Staged()([session.samples[3]])
+    torch.testing.assert_close(before, expected)
+    seed = int.from_bytes(hashlib.sha256(b"sample 3 0 1").digest()[:7], "big")
+    augmented = moved(expected, torch.Generator().manual_seed(seed), 0.5)
+    torch.testing.assert_close(got, session.infer(session.part(0, start), augmented))
+
+
+def test_rows_that_another_process_adds_meanwhile_are_read(open_session):
+    session, other = open_session(), open_session()
+    missing = session.activations.missing
+
+    def slow(rows, depth, view):
+        found = missing(rows, depth, view)
+        other.embed(np.arange(N))
+        return found
+
+    session.activations.missing = slow
+
+    np.testing.assert_array_equal(session.embed(np.arange(N)), other.embed(np.arange(N)))
+
+
+def test_overflow_beyond_the_checked_rows_keeps_single_precision(open_session, monkeypatch):
+    monkeypatch.setattr(Activations, "_safe_dtype", lambda *_: "float16")
+
+    def load(device):
+        loaded = fake_backbone().load(device)
+        with torch.no_grad():
+            loaded.module.last[0].weight.mul_(1e9)
+        return loaded
+
+    spec = dataclasses.replace(fake_backbone(), load=load, weights_digest=lambda: "overflow")
+
+    assert np.isfinite(open_session(spec).embed(np.arange(N))).all()
+
+
+def test_weights_without_a_digest_are_told_apart_by_content(open_session):
+    def spec(seed):
+        return dataclasses.replace(fake_backbone(seed=seed), name="x", weights_digest=None)
+
+    open_session(spec(0)).embed(np.arange(N))
+
+    assert open_session(spec(0)).missing(np.arange(N)) == 0
+    assert open_session(spec(1)).missing(np.arange(N)) == N
+
+
+def test_a_parameter_of_the_module_itself_belongs_to_the_first_group(open_session):
+    class Rooted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.zeros(3, 1, 1))
+            self.body = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+            )
+
+        def forward(self, x):
+            return self.body(x + self.shift)
+
+    def load(device):
+        return dataclasses.replace(
+            fake_backbone().load(device), module=Rooted().eval(), layer_groups=None
+        )
+
+    spec = dataclasses.replace(fake_backbone(), load=load, weights_digest=None)
+
+    for cached in (True, False):
+        assert tuned(open_session(spec, cached=cached), open_session.y, 0) is not None

@@ -2,6 +2,8 @@
 
 import copy
 import importlib.util
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,72 @@ def test_samples_of_another_size_than_was_traced_are_refused():
         assert_parts_equal_the_whole(backbone, cuts, rows(3, 8))
 
 
+class Ids(nn.Module):
+    """Reads the length of padded texts before and after a cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+    def forward(self, ids):
+        n, length = ids.shape
+        return self.last(self.table(ids).reshape(n * length, 4)).reshape(n, length, 4).mean(dim=1)
+
+
+def test_texts_of_other_lengths_are_read():
+    backbone = loaded(Ids())
+    ids = torch.arange(36).reshape(3, 12) % 9
+
+    cuts = find_cuts(backbone, ids[:2, :8])
+
+    for length in (1, 7, 12):
+        assert_parts_equal_the_whole(backbone, cuts, ids[:, :length])
+
+
+class Strided(nn.Module):
+    """Reads a length that is the same for a few neighbouring lengths of sounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(1, 3, 2, stride=2), nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(x.sum(dim=2) / x.shape[2])
+
+
+def test_lengths_after_strides_are_not_baked_in():
+    backbone = loaded(Strided())
+
+    cuts = find_cuts(backbone, torch.randn(2, 1, 8))
+
+    for length in (4, 8, 12):
+        assert_parts_equal_the_whole(backbone, cuts, torch.randn(3, 1, length))
+
+
+class Named(nn.Module):
+    """Reads the size of an image in a dict after the cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 3, 1), nn.Linear(3, 2)
+
+    def forward(self, batch):
+        x = self.first(batch["image"])
+        return self.last(x.sum(dim=(2, 3)) / batch["image"].shape[2])
+
+
+def test_images_in_a_dict_are_cut_at_their_size():
+    backbone = loaded(Named())
+
+    cuts = find_cuts(backbone, {"image": torch.randn(2, 1, 4, 4)})
+
+    assert cuts.depths == (0, 1, 2)
+    assert_parts_equal_the_whole(backbone, cuts, {"image": torch.randn(3, 1, 4, 4)})
+    with pytest.raises(ValueError, match="same size"):
+        cuts.part(backbone.module, 0, 1)({"image": torch.randn(3, 1, 5, 5)})
+
+
 class Overwrites(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -305,8 +373,6 @@ def test_finding_cuts_leaves_the_module_alone():
 
 
 def test_contract_refuses_cuts_whose_parts_are_not_the_whole():
-    from dataclasses import replace
-
     from autotl.testing import check_backbone
     from autotl.testing.fakes import fake_backbone
 
@@ -325,6 +391,70 @@ def test_contract_refuses_cuts_whose_parts_are_not_the_whole():
     check_backbone(spec)
     with pytest.raises(AssertionError, match="before and after the cut at depth 1"):
         check_backbone(bad)
+
+
+class Copying(EndCuts):
+    """Parts with parameters of their own."""
+
+    def __init__(self) -> None:
+        self.depths = (0, 1, 3)
+
+    def part(self, module, start, stop):
+        names = [name for name, _ in module.named_children()]
+        kept = {n: copy.deepcopy(getattr(module, n)) for n in names[start:stop]}
+        part = nn.Sequential()
+        part._modules.update(kept)
+        return part
+
+
+class Late(nn.Module):
+    """Adds a parameter of its last group at the start too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(48, 12)
+        self.last = nn.Linear(12, 12)
+
+    def forward(self, x):
+        return self.last(self.first(x.flatten(1)) + self.last.bias)
+
+
+class LateFirst(nn.Module):
+    def __init__(self, whole) -> None:
+        super().__init__()
+        self.first, self.last = whole.first, whole.last
+
+    def forward(self, x):
+        return self.first(x.flatten(1)) + self.last.bias
+
+
+class LateCuts(EndCuts):
+    def __init__(self) -> None:
+        self.depths = (0, 1, 2)
+
+    def part(self, module, start, stop):
+        return LateFirst(module) if start == 0 else nn.Sequential(OrderedDict(last=module.last))
+
+
+def test_contract_refuses_parts_with_parameters_of_their_own():
+    from autotl.testing.contracts import _check_cuts
+    from autotl.testing.fakes import fake_backbone
+
+    backbone = loaded(nn.Sequential(OrderedDict(a=blocks(1), b=blocks(1), c=blocks(1))))
+    backbone = replace(backbone, cuts=Copying(), preprocess=torch.stack)
+
+    with pytest.raises(AssertionError, match=r"of the module itself.*'a\.0\.0\.bias'"):
+        _check_cuts(fake_backbone("copies"), backbone, list(rows(5)))
+
+
+def test_contract_refuses_prefixes_that_read_what_trains_after_them():
+    from autotl.testing.contracts import _check_cuts
+    from autotl.testing.fakes import fake_backbone
+
+    backbone = replace(loaded(Late()), cuts=LateCuts(), preprocess=torch.stack)
+
+    with pytest.raises(AssertionError, match=r"before the cut at depth 1 .*'last\.bias'"):
+        _check_cuts(fake_backbone("late"), backbone, list(torch.randn(5, 3, 4, 4)))
 
 
 @pytest.mark.parametrize(
@@ -359,8 +489,11 @@ def encoder(kind: str):
     gpt2 = {"vocab_size": 50, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 20}
     distil = {"vocab_size": 50, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24}
     t5 = {"vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}
+    deberta = {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
+    deberta |= {"pos_att_type": ["p2c", "c2p"], "share_att_key": True, "type_vocab_size": 0}
     return {
         "bert": lambda: t.BertModel(t.BertConfig(**size)),
+        "deberta": lambda: t.DebertaV2Model(t.DebertaV2Config(**size, **deberta)),
         "mpnet": lambda: t.MPNetModel(t.MPNetConfig(**size)),
         "roberta": lambda: t.RobertaModel(t.RobertaConfig(**size)),
         "xlm-roberta": lambda: t.XLMRobertaModel(t.XLMRobertaConfig(**size)),
@@ -373,7 +506,16 @@ def encoder(kind: str):
     }[kind]()
 
 
-FAMILIES = ["bert", "mpnet", "roberta", "xlm-roberta", "distilbert", "electra", "modernbert"]
+FAMILIES = [
+    "bert",
+    "deberta",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "electra",
+    "modernbert",
+]
 FAMILIES += ["qwen3", "gpt2", "t5"]
 
 
@@ -388,7 +530,7 @@ def text_backbone(kind: str, pooling: str = "mean") -> LoadedBackbone:
     network.config.use_cache = False
     module = TextTransformer(network, pooling, normalize=True).eval()
     groups = _layer_groups(module)
-    cuts = encoder_cuts(module, _layers(module), len(groups))
+    cuts = encoder_cuts(module, _layers(module), groups)
     return loaded(module, layer_groups=groups, cuts=cuts)
 
 
@@ -430,6 +572,48 @@ def test_text_encoder_trains_alike_after_a_cut(kind):
     assert len(results[0]) == len(results[1])
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "last"), [("mpnet", "relative_attention_bias"), ("deberta", "LayerNorm")]
+)
+def test_what_every_layer_reads_is_in_the_first_group(kind, last):
+    backbone = text_backbone(kind)
+
+    assert backbone.layer_groups[-1] == ("network.encoder.layer.2",)
+    assert any(f"encoder.{last}." in name for name in backbone.layer_groups[0])
+
+
+def test_norm_after_the_layers_is_in_the_last_group():
+    assert "network.norm.weight" in text_backbone("qwen3").layer_groups[-1]
+
+
+def test_text_encoder_is_not_cut_after_what_trains():
+    from autotl_text.cuts import encoder_cuts
+
+    backbone = text_backbone("mpnet")
+    bias = "network.encoder.relative_attention_bias.weight"
+    first, *middle, last = backbone.layer_groups
+    groups = (tuple(n for n in first if n != bias), *middle, (*last, bias))
+
+    cuts = encoder_cuts(backbone.module, "network.encoder.layer", groups)
+
+    assert cuts.depths == (0, 1, 4)  # the embeddings do not read it
+
+
+def test_failing_dry_run_leaves_no_hook():
+    from autotl_text.cuts import encoder_cuts
+    from autotl_text.encoders import _layer_groups
+
+    backbone = text_backbone("bert")
+    module = backbone.module
+    module.network.config.vocab_size = 500  # tokens that the table does not have
+
+    assert _layer_groups(module) == backbone.layer_groups
+    cuts = encoder_cuts(module, "network.encoder.layer", backbone.layer_groups)
+
+    assert cuts.depths == (0, 4)
+    assert not any(m._forward_hooks for m in module.modules())
 
 
 def test_average_over_all_layers_has_no_cuts_between_them():

@@ -42,6 +42,8 @@ def test_as_samples_shows_what_is_no_text():
         as_samples(["ok", 5])
     with pytest.raises(InvalidDataError, match="give a list"):
         as_samples("one text")
+    with pytest.raises(InvalidDataError, match=r"a DataFrame of shape \(6, 1\).*pass one column"):
+        as_samples(pd.DataFrame({"text": TEXTS}))
 
 
 def test_accepts_starts_from_the_first_text(spec):
