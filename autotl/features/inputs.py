@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotl.features.activations import PLAIN, View
+from autotl.features.activations import PLAIN, Activations, View
 from autotl.features.extraction import run_batches
 from autotl.features.freezing import FreezePlan
 from autotl.specs import LoadedBackbone, SpectralDecomposition
@@ -57,8 +57,8 @@ class SessionInputs:
         if start == 0:
             return self._input_batches(order, size, seed, augment)
         view = self._view(seed, augment)
-        if start == self.session.n_groups and view == PLAIN:
-            return self._embedding_batches(order, size)
+        if start == self.session.n_groups:
+            return self._embedding_batches(order, size, view)
         return self._activation_batches(order, size, start, view)
 
     def _view(self, seed: int | None, augment: float) -> View:
@@ -88,10 +88,17 @@ class SessionInputs:
         for chunk, batch in batches:
             yield chunk, batch if change is None else change(batch, generator, augment)
 
-    def _embedding_batches(self, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Any]]:
+    def _embedding_batches(
+        self, order: np.ndarray, size: int, view: View
+    ) -> Iterator[tuple[np.ndarray, Any]]:
         import torch
 
-        features = torch.from_numpy(self.features()).to(self.session.device)
+        if view == PLAIN:
+            features = torch.from_numpy(self.features()).to(self.session.device)
+        else:  # all at once: embeddings are small, and reading them in pieces is not cheap
+            features = self._kept(self.session.n_groups, view).batch(
+                self.rows, self.session.n_groups, view
+            )
         for at in range(0, len(order), size):
             self.session.check()
             chunk = order[at : at + size]
@@ -100,12 +107,17 @@ class SessionInputs:
     def _activation_batches(
         self, order: np.ndarray, size: int, start: int, view: View
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        session, activations = self.session, self.session.activations
-        if activations is None:
-            raise RuntimeError(f"Activations at depth {start} were asked for without a cache.")
-        for _ in session.timed(activations.fill(self.rows, start, view), whole=False):
-            pass
+        session, activations = self.session, self._kept(start, view)
         for at in range(0, len(order), size):
             session.check()
             chunk = order[at : at + size]
             yield chunk, activations.batch(self.rows[chunk], start, view)
+
+    def _kept(self, start: int, view: View) -> Activations:
+        """Return the activations after computing those of these rows that are missing."""
+        session = self.session
+        if session.activations is None:
+            raise RuntimeError(f"Activations at depth {start} were asked for without a cache.")
+        for _ in session.timed(session.activations.fill(self.rows, start, view), whole=False):
+            pass
+        return session.activations

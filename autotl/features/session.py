@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH_PIXELS = 8 * 224 * 224  # more pixels a batch fall out of a CPU's caches
 _LEAST_BATCH, _MOST_BATCH = 8, 64
-_KEPT_INPUT_BYTES = 128 * 2**20
+_KEPT_INPUT_BYTES = 64 * 2**20
 _KEPT_FEATURE_BYTES = 64 * 2**20
 _EXAMPLES = 4
 _LONG_PASS = 200  # batches; measuring the best size takes about ten

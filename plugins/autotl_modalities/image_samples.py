@@ -10,7 +10,7 @@ from PIL import Image
 
 __all__ = ["KEPT_BYTES", "ImageSamples"]
 
-KEPT_BYTES = 128 * 2**20
+KEPT_BYTES = 64 * 2**20
 """Bytes of decoded pixels that all sets of images together keep in memory."""
 
 # Mode, size and pixels: a PIL image takes a third more, and its memory falls to pieces.
