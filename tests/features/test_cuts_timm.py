@@ -39,7 +39,7 @@ SLOW = [
     ("test_vit4", 32, DROPS | {"img_size": 32}, 8),
     ("poolformer_s12", 32, DROPS, 6),
     ("edgenext_xx_small", 64, DROPS, 6),
-    ("crossvit_tiny_240", 240, DROPS, 3),
+    ("crossvit_tiny_240", 240, DROPS, 2),  # its two branches run side by side to the end
     ("repvgg_a0", 32, DROPS, 6),
     ("lcnet_035", 32, {"drop_rate": 0.2}, 9),
     ("tf_mobilenetv3_small_minimal_100", 33, DROPS, 9),
@@ -121,7 +121,7 @@ def check(name: str, side: int, kwargs: dict, least: int) -> None:
             value = cuts.part(backbone.module, 0, depth)(other)
             output = cuts.part(backbone.module, depth, n_groups)(value)
             torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
-    for depth in {cuts.depths[len(cuts.depths) // 2], cuts.depths[-2]}:
+    for depth in {cuts.depths[len(cuts.depths) // 2], cuts.depths[-2]} - {n_groups}:
         check_training(backbone, cuts, depth, other)
 
 
