@@ -12,6 +12,7 @@ from autotl.adapt.newton import SoftmaxRegression, Solution
 _ABSENT_CLASS_BIAS = -30.0
 _MOST_ROTATED = 4_000  # samples or features; their Gram matrix and eigenvectors must stay cheap
 _FEW = 16  # strengths solved directly; more are foreseen from those at nodes
+_CAUTION = 0.01
 _NODES = (5, 9, 17, 33)  # Chebyshev-Lobatto points: each set contains the one before
 
 
@@ -152,8 +153,8 @@ def _follow(problem: SoftmaxRegression, strengths: np.ndarray) -> Solution:
     for level in levels[1:]:
         start = _interpolate(solved, level)
         found = problem.solve(np.exp(level), start.W)
-        # The error of interpolation about squares when the nodes are doubled.
-        foreseen = problem.distance(start.W, found.W) ** 2 <= problem.tol
+        # The error of interpolation about squares when the nodes are doubled, or nearly so.
+        foreseen = problem.distance(start.W, found.W) ** 2 <= _CAUTION * problem.tol
         solved = solved.join(found)
         if foreseen and len(strengths) > _FEW:
             return _interpolate(solved, wanted)
