@@ -11,6 +11,7 @@ import numpy as np
 
 from autotl.features.arrays import rounded, to_arrays, to_batch, to_device
 from autotl.features.decomposition import decompose
+from autotl.features.identity import identity
 from autotl.features.store import ActivationStore, MissingActivations, StoredActivations
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Activations:
 
     def _key(self, depth: int, view: View, dtype: str) -> Mapping[str, Any]:
         if self._facts is None:
-            self._facts = self.session.facts()
+            self._facts = identity(self.session)
         seen = f"{view.index} at {view.strength:g}, seed {self.caching.seed}"
         return {
             **self._facts,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autotl.features.freezing import FreezePlan
-from autotl.specs import Cuts, LoadedBackbone
+from autotl.specs import Cuts, LoadedBackbone, check_part
 
 if TYPE_CHECKING:
     import torch
@@ -37,35 +37,35 @@ class EndCuts:
         """
         import torch
 
-        if start > stop or not {start, stop} <= set(self.depths):
-            raise ValueError(
-                f"There is no part from {start} to {stop}; expected two of the depths "
-                f"{self.depths}, in this order."
-            )
-        if (start, stop) == (0, self.depths[-1]):
-            return module
-        if start == stop:
-            return torch.nn.Identity()
-        return self._inner(module, start, stop)
-
-    def _inner(self, module: "torch.nn.Module", start: int, stop: int) -> "torch.nn.Module":
-        raise NotImplementedError
+        check_part(self, start, stop)
+        return torch.nn.Identity() if start == stop else module
 
 
-class _TracedCuts(EndCuts):
+class _TracedCuts:
     """Cuts that tracing found; the code between two of them is compiled once."""
 
     def __init__(self, trace: "Trace", sections: "dict[int, Section]", n_groups: int) -> None:
-        super().__init__(n_groups)
-        self.depths = (0, *sorted(sections), n_groups)
+        self.depths: tuple[int, ...] = (0, *sorted(sections), n_groups)
         self._trace, self._sections = trace, sections
         assumes = trace.fixed_size or any(s.has_constants for s in sections.values())
         self._fixed = assumes and not trace.any_size
         self._codes: dict[tuple[int, int], Code] = {}
 
-    def _inner(self, module: "torch.nn.Module", start: int, stop: int) -> "torch.nn.Module":
+    def part(self, module: "torch.nn.Module", start: int, stop: int) -> "torch.nn.Module":
+        """Return the layers between two cuts over the parameters of `module`.
+
+        Raises:
+            ValueError: There is no such cut.
+        """
+        import torch
+
         from autotl.features.parts import Part, compile_part
 
+        check_part(self, start, stop)
+        if (start, stop) == (0, self.depths[-1]):
+            return module
+        if start == stop:
+            return torch.nn.Identity()
         if (start, stop) not in self._codes:
             ends = self._sections.get(start), self._sections.get(stop)
             self._codes[start, stop] = compile_part(self._trace, *ends, fixed=self._fixed)

@@ -1,7 +1,5 @@
 """One backbone over the samples of one task: loaded when needed, its frozen part run once."""
 
-import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -97,7 +95,7 @@ class BackboneSession:
     @cached_property
     def cuts(self) -> Cuts:
         """Where the backbone can be divided, found once."""
-        return find_cuts(self.loaded, self._example())
+        return find_cuts(self.loaded, self.example())
 
     @cached_property
     def kept(self) -> tuple[int, ...]:
@@ -117,7 +115,7 @@ class BackboneSession:
         """Count the operations before each cut and the bytes of half precision at it."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        batch, work, found = self._example(), 0.0, []
+        batch, work, found = self.example(), 0.0, []
         for before, depth in zip(self.cuts.depths, self.cuts.depths[1:-1], strict=False):
             with FlopCounterMode(display=False) as counter:
                 batch = self.infer(self.part(before, depth), batch)
@@ -126,10 +124,11 @@ class BackboneSession:
             found.append(CutCost(depth=depth, work=work, sample_bytes=n_views * sum(sizes)))
         return found
 
-    def _example(self) -> Any:
-        return self.ready(self.prepare(self._example_rows()))
+    def example(self) -> Any:
+        """Return a small batch that is ready for the network."""
+        return self.ready(self.prepare(self.example_rows()))
 
-    def _example_rows(self) -> np.ndarray:
+    def example_rows(self) -> np.ndarray:
         """Return a few rows: the longest text too, on which a limit of length shows."""
         rows = np.linspace(0, len(self.samples) - 1, _EXAMPLES).astype(int)
         if isinstance(self.samples[0], str):
@@ -142,7 +141,7 @@ class BackboneSession:
             return self.loaded.module
         if self._folded is None:
             try:
-                self._folded = fold_batch_norm(self.loaded.module, self._example())
+                self._folded = fold_batch_norm(self.loaded.module, self.example())
             except Exception:  # noqa: BLE001  # a speed-up that fails must not cost the backbone
                 self._folded = self.loaded.module
         return self._folded
@@ -309,7 +308,7 @@ class BackboneSession:
         """Time one batch where nothing had to be computed yet, so that plans have a ground."""
         if self.seconds_per_sample is not None:
             return
-        rows, started = self._example_rows(), time.perf_counter()
+        rows, started = self.example_rows(), time.perf_counter()
         to_arrays(self.infer(self.loaded.module, self.ready(self.prepare(rows))))
         self._warm_up = (time.perf_counter() - started, len(rows))
 
@@ -351,43 +350,6 @@ class BackboneSession:
     def ready(self, batch: Any) -> Any:
         """Move what `prepare` returned to the device and finish its preprocessing."""
         return self.standardise(to_device(batch, self.device))
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the activations depend on, besides samples, cut and view."""
-        module = self.loaded.module
-        packages = {type(part).__module__.partition(".")[0] for part in module.modules()}
-        versions = {p: getattr(sys.modules.get(p), "__version__", "") for p in sorted(packages)}
-        return {
-            "backbone": self.spec.name,
-            "weights": self._weights_digest(),
-            "network": hashlib.sha256(repr(module).encode()).hexdigest()[:16],
-            "preprocessing": self._preprocessing(),
-            "device": self.device.partition(":")[0],
-            "versions": {p: str(v) for p, v in versions.items()},
-        }
-
-    def _weights_digest(self) -> str:
-        known = self.spec.weights_digest() if self.spec.weights_digest else None
-        if known:
-            return known
-        content = hashlib.sha256()
-        for name, tensor in self.loaded.module.state_dict().items():
-            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            content.update(tensor.detach().cpu().float().numpy().tobytes())
-        return content.hexdigest()
-
-    def _preprocessing(self) -> str:
-        """Return what tells one preprocessing from others: its own words, or what it does."""
-        preprocess = self.loaded.preprocess
-        if hasattr(preprocess, "pixels"):
-            return repr(preprocess)
-        content = hashlib.sha256()
-        for name, array in sorted(to_arrays(self._example()).items()):
-            content.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-        caching = self.activations.caching if self.activations else None
-        rows = self._example_rows()
-        seen = " ".join(caching.digests[r] for r in rows) if caching else ""
-        return hashlib.sha256(f"{seen} {content.hexdigest()}".encode()).hexdigest()
 
     def decomposition(self, rows: np.ndarray) -> SpectralDecomposition:
         """Return the decomposition of these rows' embeddings, kept for the next trial."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotl.data import Task
-from autotl.features import CostModel, freeze_depth, planned_steps
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.candidate import Candidate, Outcome
 from autotl.search.evaluate import Evaluation
 from autotl.search.floor import class_weights, validation_rows
+from autotl.search.planner import Planner
 from autotl.search.screening import Screened
 from autotl.search.space import SearchSpace
 from autotl.specs import AdaptationSpec
@@ -23,15 +23,9 @@ from autotl.specs import AdaptationSpec
 if TYPE_CHECKING:
     import optuna
 
-PROBE_SHARE = 0.6  # of the budget, spent at most until the last first probe has started
-TRIAL_SHARE = 0.5  # of the time left, at most, for one tuned trial
 ONE_STANDARD_ERROR = 0.683  # two-sided level of an interval of one standard error
-_LEAST_EPOCHS = 4
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
 _TUNED_BACKBONES = 3
-_PROFILE_SECONDS = 2.0  # for the profile of one backbone, and at most
-_PROFILE_SHARE = 0.01  # of the budget
-_PROFILE_BATCH = 16
 _HELD_BYTES = 2**30  # of networks and prepared inputs between trials
 
 
@@ -65,7 +59,7 @@ class Study:
         self.screened = {s.name: s for s in screened}
         self.space = SearchSpace([s.name for s in screened], adaptations)
         self.reserve, self.on_outcome = reserve, on_outcome
-        self.costs = {s.name: CostModel(s.session) for s in screened}
+        self._planner = Planner(task, self.screened, budget)
         self.outcomes: list[Outcome] = []
         self._best: dict[bool, Outcome] = {}
         self.best: Outcome | None = None
@@ -74,11 +68,6 @@ class Study:
         self._seen: dict[tuple[Any, ...], int] = {}
         self._loaded: list[str] = []
         self._rng = np.random.default_rng(seed)
-        folds = task.split.folds
-        self._fold_sizes = (
-            sum(len(f.train) for f in folds),
-            sum(len(f.validation) for f in folds),
-        )
         self._study = _create_study(self.space, seed, journal)
 
     def run(self) -> None:
@@ -113,7 +102,7 @@ class Study:
                 if not self._unseen(backbone, spec):
                     continue
                 deepest = self.space.deepest(backbone, spec.name)
-                if self._steps_that_fit(spec, deepest, left) > 0:
+                if self._planner.steps_that_fit(spec, deepest, left) > 0:
                     pairs.append((backbone, spec.name))
         return pairs
 
@@ -177,7 +166,7 @@ class Study:
             if not self._fitting_defaults(backbone, methods):
                 continue  # by a guess that is on the safe side
             try:
-                self._profile(backbone)
+                self._planner.profile(backbone)
                 found += self._fitting_defaults(backbone, methods)
             except Exception:  # noqa: BLE001  # backbones are plugin code; its probe stands
                 continue
@@ -193,7 +182,7 @@ class Study:
         return [
             candidate
             for spec, candidate in zip(methods, defaults, strict=True)
-            if self._steps_that_fit(spec, candidate, left)
+            if self._planner.steps_that_fit(spec, candidate, left)
         ]
 
     def _trial(self, queued: Candidate | None) -> Outcome:
@@ -223,7 +212,10 @@ class Study:
             outcome.state, outcome.reason = "pruned", f"the same as trial {known}"
             return
         spec = self.space.adaptations[candidate.adaptation]
-        n_steps = self._plan(spec, candidate, outcome)
+        left = self.budget.left() - self.reserve(self.best)
+        n_steps, outcome.reason = self._planner.plan(
+            spec, candidate, left, first=self.best is None
+        )
         if n_steps == 0:
             outcome.state = "pruned"
             return
@@ -241,8 +233,7 @@ class Study:
         finally:
             self._release(candidate.backbone)
         if not spec.trains_backbone:
-            solving = outcome.seconds - outcome.embed_seconds
-            self.costs[candidate.backbone].probe_seconds = solving
+            self._planner.learn_probe(candidate, outcome.seconds - outcome.embed_seconds)
 
     def _release(self, latest: str) -> None:
         """Drop the networks that were not used for longest, until the others are small enough."""
@@ -253,66 +244,6 @@ class Study:
         while len(sessions) > 1 and sum(s.held_bytes for s in sessions) > _HELD_BYTES:
             sessions.pop(0).release()
             self._loaded.pop(0)
-
-    def _plan(self, spec: AdaptationSpec, candidate: Candidate, outcome: Outcome) -> int:
-        """Return how many steps to plan; 0 with a reason when it does not fit."""
-        wanted = spec.max_steps(candidate.params)
-        if not self.budget.timed:
-            return wanted
-        left = self.budget.left() - self.reserve(self.best)
-        if not spec.trains_backbone:
-            session = self.screened[candidate.backbone].session
-            missing = session.missing(self.task.split.train_validation)
-            # A first model must also get through the holdout; later ones are held to the reserve.
-            unseen = session.missing(self.task.split.holdout) if self.best is None else 0
-            need = self.costs[candidate.backbone].probe(missing + unseen)
-            late = self.budget.elapsed() > PROBE_SHARE * self.budget.seconds
-            if need > left or (missing and late and self.best is not None):
-                outcome.reason = (
-                    f"not reached in time; about {need:.0f} s to embed and solve"
-                    + self._screened_words(candidate.backbone)
-                )
-                return 0
-            return wanted
-        self._profile(candidate.backbone)
-        n_steps = self._steps_that_fit(spec, candidate, left)
-        if n_steps == 0:
-            depth = self._freeze_depth(spec, candidate)
-            epoch = self.costs[candidate.backbone].epoch(depth, *self._fold_sizes)
-            outcome.reason = f"does not fit: about {epoch:.1f} s an epoch, {left:.0f} s left"
-        return n_steps
-
-    def _steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
-        """Return how many steps to lay the schedule out for; 0 when it is not worth starting."""
-        wanted = spec.max_steps(candidate.params)
-        if not self.budget.timed:
-            return wanted
-        if not spec.trains_backbone:
-            session = self.screened[candidate.backbone].session
-            missing = session.missing(self.task.split.train_validation)
-            return wanted if self.costs[candidate.backbone].probe(missing) <= left else 0
-        costs, depth = self.costs[candidate.backbone], self._freeze_depth(spec, candidate)
-        rows = self.task.split.train_validation
-        strength = float(candidate.params.get("augment", 0.0))
-        seconds = TRIAL_SHARE * left - costs.extraction(depth, rows, strength)
-        # Refitting on train and validation costs about one more run of a single fold.
-        share = 1 + len(rows) / self._fold_sizes[0]
-        n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)
-        return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
-
-    def _freeze_depth(self, spec: AdaptationSpec, candidate: Candidate) -> int:
-        n_groups = self.screened[candidate.backbone].session.n_groups
-        return freeze_depth(candidate.freeze_fraction(spec), n_groups)
-
-    def _profile(self, backbone: str) -> None:
-        """Time the layers of a backbone that is about to be tuned, once."""
-        if self.budget.timed:
-            seconds = min(_PROFILE_SECONDS, _PROFILE_SHARE * self.budget.seconds)
-            self.costs[backbone].measure(batch_size=_PROFILE_BATCH, seconds=seconds)
-
-    def _screened_words(self, backbone: str) -> str:
-        estimate = self.screened[backbone].estimate
-        return "" if estimate is None else f"; {estimate:.3f} on the screening subsample"
 
     def _reporter(
         self,
@@ -325,8 +256,7 @@ class Study:
             if not spec.trains_backbone:
                 return None  # solved, not trained: a path of strengths is not a learning curve
             if step > 1 or n_steps == 1:  # the first step also copies and initialises
-                depth = self._freeze_depth(spec, candidate)
-                self.costs[candidate.backbone].observe(depth, seconds, *self._fold_sizes)
+                self._planner.learn_epoch(spec, candidate, seconds)
             trial.report(value, step)
             if trial.should_prune():
                 return f"successive halving after {step} {spec.resource} steps"

@@ -12,6 +12,7 @@ from autotl.specs.backbones import (
     Cuts,
     LoadedBackbone,
     SourceNetwork,
+    check_part,
 )
 from autotl.specs.base import CommandSpec, SavedState, Spec
 from autotl.specs.fingerprints import LayerStatistics, SourceFingerprint
@@ -45,4 +46,5 @@ __all__ = [
     "Spec",
     "SpectralDecomposition",
     "Step",
+    "check_part",
 ]

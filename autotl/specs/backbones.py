@@ -38,6 +38,19 @@ class Cuts(Protocol):
         ...
 
 
+def check_part(cuts: Cuts, start: int, stop: int) -> None:
+    """Check that a backbone can be divided at two depths.
+
+    Raises:
+        ValueError: One of them is no cut, or they are not in order.
+    """
+    if start > stop or not {start, stop} <= set(cuts.depths):
+        raise ValueError(
+            f"There is no part from {start} to {stop}; expected two of the depths "
+            f"{cuts.depths}, in this order."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadedBackbone:
     """A backbone in memory.

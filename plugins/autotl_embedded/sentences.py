@@ -10,6 +10,7 @@ import torch  # noqa: TID253  # imported by `load` only
 from torch import Tensor, nn  # noqa: TID253  # imported by `load` only
 from torch.nn import functional  # noqa: TID253  # imported by `load` only
 
+from autotl.specs import check_part
 from autotl_embedded.quantised import dequantise
 
 __all__ = ["MAX_TOKENS", "Encoder", "EncoderCuts", "from_folder"]
@@ -157,11 +158,7 @@ class EncoderCuts:
         Raises:
             ValueError: There is no such cut.
         """
-        if start > stop or not {start, stop} <= set(self.depths):
-            raise ValueError(
-                f"There is no part from {start} to {stop}; expected two of the depths "
-                f"{self.depths}, in this order."
-            )
+        check_part(self, start, stop)
         encoder: Any = module
         return nn.Identity() if start == stop else EncoderPart(encoder, start, stop)
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch  # noqa: TID253  # imported on loading only
 from torch import Tensor, nn  # noqa: TID253  # imported on loading only
 
+from autotl.specs import check_part
+
 __all__ = ["EncoderCuts", "Groups", "Pooled", "encoder_cuts", "read_by_all"]
 
 _TOLERANCE = 1e-5
@@ -49,11 +51,7 @@ class EncoderCuts:
         Raises:
             ValueError: There is no such cut.
         """
-        if start > stop or not {start, stop} <= set(self.depths):
-            raise ValueError(
-                f"There is no part from {start} to {stop}; expected two of the depths "
-                f"{self.depths}, in this order."
-            )
+        check_part(self, start, stop)
         last = self.depths[-1]
         if start == stop:
             return nn.Identity()
