@@ -28,8 +28,8 @@ SIZES = (1000, 5000, 10_000, 25_000, 50_000)
 N_CLASSES = 5
 SIDE = 96
 CACHE_BYTES = 20 * 10**9
-FLAT = 1.1  # greatest peak over the peak at the smallest size that fills a shard
-SHARD_FULL = 5000  # images, from which on shards of 64 MiB of activations are written
+FLAT = 1.1  # greatest peak over the peak at the smallest size whose activations fill a shard
+SHARD_BYTES = 64 * 2**20
 RUN_BAR = 3e9
 
 
@@ -53,14 +53,17 @@ def main() -> None:
         write_images(args.zoo, folder, max(args.sizes), args.seed)
         report: dict[str, Any] = {"machine": describe(), "seed": args.seed}
         report["extraction"] = [measured(args, folder, n, "extract") for n in args.sizes]
-        flat = [r["peak_bytes"] for r in report["extraction"] if r["n_samples"] >= SHARD_FULL]
-        report["growth"] = max(flat) / flat[0] if flat else None
+        full = [r for r in report["extraction"] if r["cut_bytes"] >= SHARD_BYTES]
+        report["shard_filled_from"] = full[0]["n_samples"] if full else None
+        report["growth"] = (
+            max(r["peak_bytes"] for r in full) / full[0]["peak_bytes"] if full else 0
+        )
         report["bar"] = FLAT
         if args.run:
             report["run"] = measured(args, folder, max(args.sizes), "search")
             report["run_bar"] = RUN_BAR
         args.out.write_text(json.dumps(report, indent=2))
-    print(f"growth from {SHARD_FULL} images on: {report['growth']} (bar {FLAT})")
+    print(f"growth from {report['shard_filled_from']} images on: {report['growth']} (bar {FLAT})")
 
 
 def measured(args: argparse.Namespace, folder: Path, n_samples: int, what: str) -> dict[str, Any]:
@@ -110,12 +113,17 @@ def extract(args: argparse.Namespace) -> dict[str, Any]:
         cut = session.kept[0]
         for _ in session.inputs(rows).batches(64, seed=args.seed, start=cut):
             pass
+        entries: dict[str, int] = {}
+        for file in Path(cache).glob("*/*/*.npy"):
+            entry = file.relative_to(cache).parts[0]
+            entries[entry] = entries.get(entry, 0) + file.stat().st_size
         return {
             "n_samples": n_samples,
             "cut": cut,
+            "cut_bytes": max(entries.values()),
             "n_groups": session.n_groups,
             "peak_bytes": peak_bytes(),
-            "disk_bytes": sum(f.stat().st_size for f in Path(cache).rglob("*") if f.is_file()),
+            "disk_bytes": sum(entries.values()),
             "seconds": time.perf_counter() - started,
         }
 
@@ -132,8 +140,11 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
         except SystemExit as stop:
             if stop.code:
                 raise
+        result = json.loads(Path(out, "run", "result.json").read_text(encoding="utf-8"))
         return {
             "n_samples": args.sizes[0],
+            "n_trials": result["n_trials"],
+            "holdout": result["best"]["holdout"] if result["best"] else None,
             "peak_bytes": peak_bytes(),
             "seconds": time.perf_counter() - started,
         }

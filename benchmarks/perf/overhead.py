@@ -89,7 +89,7 @@ def open_study(n_trials: int, n_samples: int, journal: Path, caching_root: Path)
         on_outcome=lambda outcome: None,
         journal=journal,
     )
-    study._profile = lambda backbone: None  # type: ignore[method-assign]  # paid once, not a trial
+    study._planner.profile = lambda backbone: None  # type: ignore[method-assign]  # paid once
     return study
 
 

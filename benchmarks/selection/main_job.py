@@ -19,32 +19,11 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from sets import load
+
 IMAGES = ("trashnet6", "dtd10", "gtsrb43", "pneumonia2", "signdigits10")
 TEXTS = ("trec6", "clinc150", "sst2", "sms_spam")
-
-
-def load(zoo: Path, name: str) -> dict[str, Any]:
-    """Return X, y, X_holdout and y_holdout of one set."""
-    if name in TEXTS:
-        import pandas as pd
-
-        table = pd.read_csv(zoo / "text" / f"{name}.csv.gz", keep_default_na=False)
-        train, test = table[table["split"] != "test"], table[table["split"] == "test"]
-        return {
-            "X": train["text"].tolist(),
-            "y": train["label"].tolist(),
-            "X_holdout": test["text"].tolist(),
-            "y_holdout": test["label"].tolist(),
-        }
-    sys.path.insert(0, str(zoo))
-    import zoo as reader  # type: ignore[import-not-found]  # lies beside the data
-
-    parts = {}
-    for split, suffix in (("train", ""), ("test", "_holdout")):
-        images, y, names = reader.load(zoo / "images" / f"{name}.npz", split)
-        parts["X" + suffix] = images
-        parts["y" + suffix] = [names[code] for code in y]
-    return parts
 
 
 def search_one(zoo: Path, name: str, budget: float, seed: int, out: Path) -> None:
