@@ -1,14 +1,16 @@
 """Transferability scores and similarity measures."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotl.specs.algebra import SpectralDecomposition
 from autotl.specs.base import Spec
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from autotl.specs.fingerprints import LayerStatistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,21 @@ class DomainSample:
         covariance: Shape (embed_dim, embed_dim).
         n: Number of samples behind the moments.
         features: Shape (n, embed_dim), where samples rather than moments are at hand.
+        y: Class codes of shape (n,), where the samples are labelled; codes of two domains have
+            nothing to do with each other.
+        layers: Moments of what reaches the batch norms of the backbone, by their names.
+        samples: The n samples themselves, such as texts, where a measure reads them.
+        seed: Of everything random.
     """
 
     mean: "np.ndarray"
     covariance: "np.ndarray"
     n: int
     features: "np.ndarray | None" = None
+    y: "np.ndarray | None" = None
+    layers: "Mapping[str, LayerStatistics]" = field(default_factory=dict)
+    samples: Sequence[Any] | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +81,12 @@ class SimilaritySpec(Spec):
         compute: `compute(source, target)`.
         greater_is_closer: Orientation.
         symmetric: Whether swapping the domains changes nothing.
-        needs: "samples", or "moments" where mean and covariance are enough.
+        needs: What both domains must bring: "samples" for `features`, "moments" where mean and
+            covariance are enough, "labels" for `features` with `y`, "layers", or "texts" for
+            `samples` that are texts.
     """
 
     compute: Callable[[DomainSample, DomainSample], float]
     greater_is_closer: bool
     symmetric: bool = True
-    needs: Literal["samples", "moments"] = "samples"
+    needs: Literal["samples", "moments", "labels", "layers", "texts"] = "samples"

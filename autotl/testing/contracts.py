@@ -15,6 +15,7 @@ from autotl.features.cuts import find_cuts
 from autotl.specs import (
     BackboneSpec,
     DomainSample,
+    LayerStatistics,
     LoadedBackbone,
     ScoreInput,
     ScoreSpec,
@@ -333,13 +334,21 @@ def check_score(spec: ScoreSpec) -> None:
 
 
 def _domain(shift: float, scale: float, *, moments_only: bool) -> DomainSample:
+    """Make a domain: three classes in eight dimensions, and texts whose words move with it."""
     rng = np.random.default_rng(0)
-    features = (rng.normal(0, scale, (200, 8)) + shift).astype(np.float32)
+    y = np.arange(200) % 3
+    features = rng.normal(0, scale, (200, 8)) + shift + 0.5 * np.eye(8)[y]
+    features = features.astype(np.float32)
+    words = rng.integers(0, 50, (200, 6)) + round(8 * shift)
+    moments = LayerStatistics(mean=features.mean(axis=0), variance=features.var(axis=0))
     return DomainSample(
         mean=features.mean(axis=0),
         covariance=np.cov(features.T),
         n=len(features),
         features=None if moments_only else features,
+        y=None if moments_only else y,
+        layers={"norm": moments},
+        samples=[" ".join(f"word{w}" for w in row) for row in words],
     )
 
 
