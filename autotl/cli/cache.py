@@ -10,6 +10,7 @@ import click
 from autotl.cli.group import debug_option
 from autotl.cli.options import json_option
 from autotl.cli.render import Column, note, number, print_facts, print_json, print_table
+from autotl.errors import InvalidDataError
 
 if TYPE_CHECKING:
     from autotl.features.store import ActivationStore, EntryInfo
@@ -44,6 +45,11 @@ def cache(pattern: str | None, clear: bool, as_json: bool) -> None:
     from autotl.features.store import ActivationStore
 
     root = cache_folder()
+    if root.exists() and not root.is_dir():
+        raise InvalidDataError(
+            f"The cache folder {str(root)!r} is a file; expected a folder. AUTOTL_CACHE_DIR says "
+            "where the cache is."
+        )
     store = ActivationStore(root, cache_limit_bytes(root))
     freed = (
         store.clear(lambda key: _matches(key, pattern)) if clear and pattern is not None else None
@@ -70,7 +76,7 @@ def cache(pattern: str | None, clear: bool, as_json: bool) -> None:
         note("Nothing is in the cache." if pattern is None else f"No entry matches {pattern!r}.")
 
 
-_DISABLED = "0 B: the cache is disabled (AUTOTL_CACHE_BYTES)"
+_DISABLED = "0 B: nothing is kept (AUTOTL_CACHE_BYTES, or no free disk)"
 
 
 def _matches(key: Mapping[str, Any], pattern: str) -> bool:

@@ -129,11 +129,11 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _cache() -> dict[str, Any]:
-    import platformdirs
+    from autotl.features.limits import cache_folder
+    from autotl.features.store import ActivationStore
 
-    folder = Path(platformdirs.user_cache_dir("autotl"))
-    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    return {"path": str(folder), "size_bytes": size}
+    folder = cache_folder()
+    return {"path": str(folder), "size_bytes": ActivationStore(folder, 0).size_bytes()}
 
 
 def _size_text(size_bytes: int) -> str:

@@ -3,9 +3,12 @@
 from autotl.features.activations import Caching
 from autotl.features.cost import CostModel, CostProfile, measure, planned_steps
 from autotl.features.decomposition import decompose
+from autotl.features.extraction import Stopped
 from autotl.features.freezing import FreezePlan, freeze_depth
 from autotl.features.inputs import SessionInputs
+from autotl.features.layers import layer_average
 from autotl.features.session import BackboneSession
+from autotl.features.source import norm_moments, source_probs
 from autotl.features.store import ActivationStore
 
 __all__ = [
@@ -16,8 +19,12 @@ __all__ = [
     "CostProfile",
     "FreezePlan",
     "SessionInputs",
+    "Stopped",
     "decompose",
     "freeze_depth",
+    "layer_average",
     "measure",
+    "norm_moments",
     "planned_steps",
+    "source_probs",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "ShardOnDisk",
     "entry_folders",
     "entry_name",
+    "is_entry",
     "read_key",
     "shard_folders",
     "walk",
@@ -96,6 +97,13 @@ def read_key(folder: Path) -> dict[str, Any] | None:
 def shard_folders(folder: Path) -> list[Path]:
     """Return the folders of an entry's shards, by name."""
     return [Path(e.path) for e in _folders(folder) if _SHARD.fullmatch(e.name)]
+
+
+def is_entry(folder: Path) -> bool:
+    """Say whether a writer made this folder: it has a key, or holds nothing but shards."""
+    if (folder / _ENTRY_FILE).exists() or (folder / f"{_ENTRY_FILE}.draft").exists():
+        return True
+    return all(_SHARD.fullmatch(name) for name in os.listdir(folder))
 
 
 def entry_folders(root: Path) -> list[Path]:
@@ -214,7 +222,8 @@ class Ledger:
 
     def _note_total(self, total: int) -> None:
         # In place, at a fixed length: file systems flush a file that was emptied first.
-        descriptor = os.open(self._total_file, os.O_WRONLY | os.O_CREAT, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(self._total_file, flags, 0o666)
         try:
             os.pwrite(descriptor, b"%0*d" % (_TOTAL_DIGITS, max(0, total)), 0)
         finally:
@@ -283,6 +292,8 @@ class Ledger:
                 lock.acquire(timeout=0)
             except Timeout:
                 promised += int(match[1])
+                continue
+            except OSError:  # no lock that a writer of ours made
                 continue
             shutil.rmtree(folder, ignore_errors=True)
             Path(lock.lock_file).unlink(missing_ok=True)

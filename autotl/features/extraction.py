@@ -6,14 +6,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["choose_batch_size", "infer", "run_batches"]
+__all__ = ["Stopped", "choose_batch_size", "infer", "run_batches"]
 
 _MOST_WORKERS = 8
 _TRIVIAL_SECONDS = 1e-4  # to prepare one sample; moving a batch between threads costs about that
@@ -22,6 +19,10 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 Work = Callable[[np.ndarray], Any]
 Due = Generator[Callable[[], Any], None, None]
 """For each chunk in turn, what waits for its result."""
+
+
+class Stopped(Exception):  # noqa: N818  # a signal, not an error
+    """Raised by a `check` between batches to end the work that is running."""
 
 
 def run_batches(
@@ -189,7 +190,7 @@ def _seconds(compute: Callable[[Any], Any], batch: Any) -> float:
     return time.perf_counter() - started
 
 
-def infer(module: "nn.Module", batch: Any, *, half: bool = False) -> Any:
+def infer(module: Callable[[Any], Any], batch: Any, *, half: bool = False) -> Any:
     """Run frozen layers; floating-point results are float32.
 
     Half precision suits GPUs: with float16 probes agreed on 99.5 % of the predictions or more. It
@@ -197,7 +198,7 @@ def infer(module: "nn.Module", batch: Any, *, half: bool = False) -> Any:
     CPUs, which are fast in that type only, stay with float32.
 
     Args:
-        module: Layers in eval mode.
+        module: Layers in eval mode, or a function of them.
         batch: A tensor, or a dict of tensors, on the device of the module.
         half: Whether convolutions and matrix products are computed in float16.
     """

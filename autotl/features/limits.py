@@ -13,16 +13,22 @@ __all__ = ["cache_folder", "cache_limit_bytes"]
 _LIMIT_VARIABLE, _FOLDER_VARIABLE = "AUTOTL_CACHE_BYTES", "AUTOTL_CACHE_DIR"
 _FREE_SHARE = 10  # the default limit is this part of the free disk
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?")
+_SIZE = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s*([kmgt]?)(i?)b?")
 
 
 def cache_folder() -> Path:
     """Return where the cache of this user is: AUTOTL_CACHE_DIR, or the system's place for it."""
     import platformdirs
 
-    given = os.environ.get(_FOLDER_VARIABLE)
-    if given:
-        return Path(given).expanduser().absolute()
+    given = os.environ.get(_FOLDER_VARIABLE, "")
+    if given.strip():
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as error:  # "~name" of nobody
+            raise InvalidDataError(
+                f"{_FOLDER_VARIABLE} is {given!r}, and there is no such home folder; "
+                "expected the path of a folder."
+            ) from error
     return Path(platformdirs.user_cache_dir("autotl")) / "activations"
 
 

@@ -312,7 +312,7 @@ class BackboneSession:
         to_arrays(self.infer(self.loaded.module, self.ready(self.prepare(rows))))
         self._warm_up = (time.perf_counter() - started, len(rows))
 
-    def infer(self, module: "torch.nn.Module", batch: Any) -> Any:
+    def infer(self, module: Callable[[Any], Any], batch: Any) -> Any:
         """Run frozen layers on a batch that is ready."""
         return infer(module, batch, half=self.device.startswith("cuda"))
 

@@ -6,9 +6,11 @@ gives an error instead of SIGBUS, and a process's memory does not grow with what
 
 import errno
 import functools
+import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ _DIGEST_BYTES = 32
 ROW_BITS = 32  # a located row is (number of its shard << ROW_BITS) | row
 
 _ROW_MASK = (1 << ROW_BITS) - 1
-_DIGESTS = "digests"
+_DIGESTS, _SUMS = "digests", "crc32.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _KINDS = "biuf"
 _MOST_OPEN_FILES = 128  # macOS allows a process 256
@@ -160,6 +162,19 @@ class Shard:
         text, width = self._digests.block(0, self.n_rows).tobytes().hex(), 2 * _DIGEST_BYTES
         return [text[i : i + width] for i in range(0, len(text), width)]
 
+    def verify(self) -> None:
+        """Compare all files with what their writer noted.
+
+        Raises:
+            OSError: They differ, or one is gone.
+        """
+        try:
+            noted = json.loads((self.folder / _SUMS).read_bytes())
+        except (FileNotFoundError, ValueError) as error:
+            raise DamagedShardError(f"{self.folder} has no sums: {error}") from error
+        if noted != _sums(self.folder):
+            raise DamagedShardError(f"{self.folder} is not what was written.")
+
     def touch(self) -> None:
         """Note on disk that the shard is in use.
 
@@ -277,6 +292,19 @@ def write_shard(folder: Path, digests: np.ndarray, tensors: Mapping[str, np.ndar
     for name, tensor in tensors.items():
         np.save(folder / f"{name}.npy", tensor, allow_pickle=False)
     np.save(folder / f"{_DIGESTS}.npy", digests, allow_pickle=False)
+    (folder / _SUMS).write_text(json.dumps(_sums(folder)))
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    """Return the CRC-32 of each file of a shard."""
+    sums = {}
+    for path in folder.glob("*.npy"):
+        if _NAME.fullmatch(path.stem):
+            sums[path.name] = 0
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    sums[path.name] = zlib.crc32(block, sums[path.name])
+    return sums
 
 
 def used_at(folder: Path) -> float:

@@ -16,6 +16,7 @@ from autotl.features.eviction import (
     Ledger,
     entry_folders,
     entry_name,
+    is_entry,
     read_key,
     shard_folders,
     walk,
@@ -83,8 +84,13 @@ class ActivationStore:
         self._open: weakref.WeakSet[StoredActivations] = weakref.WeakSet()
 
     @classmethod
-    def from_environment(cls) -> "ActivationStore | None":
+    def from_environment(
+        cls, on_problem: Callable[[str], None] = lambda text: None
+    ) -> "ActivationStore | None":
         """Return the cache of this user; None where it is switched off or cannot be written.
+
+        Args:
+            on_problem: Takes a sentence that says why it cannot be written.
 
         Raises:
             InvalidDataError: AUTOTL_CACHE_BYTES is no number of bytes.
@@ -97,7 +103,11 @@ class ActivationStore:
             root.mkdir(parents=True, exist_ok=True)
             (root / "lock").touch()
             (root / "unfinished").mkdir(exist_ok=True)
-        except OSError:
+        except OSError as error:
+            on_problem(
+                f"The cache folder {str(root)!r} cannot be used ({error.strerror or error}), so "
+                "nothing is kept for later runs. AUTOTL_CACHE_DIR says where the cache is."
+            )
             return None
         return cls(root, limit_bytes)
 
@@ -142,11 +152,13 @@ class ActivationStore:
         Raises:
             OSError: The cache cannot be locked or written.
         """
-        chosen = [
-            folder
-            for folder in entry_folders(self.root)
-            if match is None or ((key := read_key(folder)) is not None and match(key))
-        ]
+        def goes(folder: Path) -> bool:
+            if match is None:
+                return is_entry(folder)  # also one that is damaged and has no key
+            key = read_key(folder)
+            return key is not None and match(key)
+
+        chosen = [folder for folder in entry_folders(self.root) if goes(folder)]
         freed = self.ledger.remove(chosen)
         forget_open_files()
         return freed
@@ -310,6 +322,8 @@ class StoredActivations:
             return True
         try:
             shard = Shard(folder)
+            if used_at == _NEVER:  # not what this process has just written
+                shard.verify()
             digests = shard.digests()
         except DamagedShardError:
             self._ignored.add(folder.name)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from autotl.errors import BudgetTooSmallError
+from autotl.features import Stopped
 
 
-class OutOfTime(Exception):  # noqa: N818  # a signal inside the engine, not an error
+class OutOfTime(Stopped):
     """The running stage has used its time."""
 
 

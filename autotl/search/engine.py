@@ -175,6 +175,10 @@ class Search:
         self.stopped_by = "interrupt"
         self.progress.message("Interrupted: finishing with what there is. Ctrl-C again to abort.")
 
+    def _note(self, text: str) -> None:
+        self.measurement.notes.append(text)
+        self.progress.message(text)
+
     def _study(
         self, screened: list[Screened], sessions: dict[str, BackboneSession], finisher: Finisher
     ) -> tuple[Study, dict[int, dict[str, Any]]]:
@@ -206,7 +210,9 @@ class Search:
 
     def _caching(self) -> Caching | None:
         """Say how activations are kept; None when that is not wanted or not possible."""
-        store = ActivationStore.from_environment() if self.settings.cache else None
+        if not self.settings.cache:
+            return None
+        store = ActivationStore.from_environment(self._note)
         if store is None:
             return None
         return Caching(

@@ -298,3 +298,36 @@ def test_any_sequence_gives_back_what_was_added(data):
                     assert (row[: kept[number]] == number + 1).all()
                     assert not row[kept[number] :].any()
             assert entry.known(digests).tolist() == [n in kept for n in numbers]
+
+
+@pytest.mark.parametrize("offset", [200, -1])
+def test_one_flipped_bit_is_found(entry, offset):
+    fill(entry, range(8))
+    file = path_of_only_shard(entry) / "x.npy"
+    content = bytearray(file.read_bytes())
+    content[offset] ^= 1
+    file.write_bytes(content)
+
+    later = ActivationStore(entry.folder.parent, 10**9).entry(entry.key)
+
+    assert not later.known(digests_of(range(8))).any()
+
+
+def test_clear_leaves_folders_of_others(store, entry):
+    fill(entry, range(3))
+    foreign = store.root / ("ab" * 32)
+    (foreign / "data").mkdir(parents=True)
+
+    assert store.clear() > 0
+
+    assert (foreign / "data").exists()
+    assert store.entries() == []
+
+
+def test_folder_that_cannot_be_used_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AUTOTL_CACHE_DIR", str(tmp_path / "file"))
+    said = []
+
+    assert ActivationStore.from_environment(said.append) is None
+    assert "AUTOTL_CACHE_DIR" in said[0]
