@@ -9,13 +9,13 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+_BLOCK = 32  # columns; matrices in bfloat16 multiply twice as fast in whole blocks
+_FEW_ROWS = 64
 _MAX_STEPS = 60
 _MAX_PRODUCTS = 60  # Hessian-vector products for one direction
-_FORCING = 0.1  # of the gradient's norm that a direction may leave
+_FORCING = 0.05  # of the gradient's norm that a direction may leave
 _MAX_TRIALS = 12  # step lengths tried along one direction
-_CLOSE = 3e-2  # relative change of the decision values from which on precision counts
-_SLOPE = 0.5  # of the initial slope that a step may leave
-_MOST_EXACT = 2**25  # inputs beyond which a copy in float64 would take too much memory
+_SLOPE = 0.1  # of the initial slope that a step may leave
 _FLOATS_AT_ONCE = 2**25  # of all problems that are solved together
 
 
@@ -25,8 +25,8 @@ class Solution:
 
     Args:
         strengths: Inverse strengths, shape (n_strengths,).
-        W: Weights, the last column the bias, of shape (n_strengths, n_classes, n_inputs + 1),
-            float64.
+        W: Weights of shape (n_strengths, n_classes, width), the bias in column n_inputs, zeros
+            after it.
         losses: Mean training losses, nats.
     """
 
@@ -48,11 +48,11 @@ class Solution:
 class SoftmaxRegression:
     """Minimise `C * sum_i w_i * logloss_i + 0.5 * ||W||^2` for many C at once.
 
-    Directions come from conjugate gradients, preconditioned by the Kronecker product of the
-    inputs' second moments, diagonal in the basis that the caller rotated to, and the classes'
-    covariance under the current predictions. Products with the Hessian run in bfloat16 where the
-    processor multiplies matrices of it: a direction need be good to a tenth only. Gradients are
-    float64, so that the solution is as good as its inputs, unless these are very many.
+    Directions come from conjugate gradients, preconditioned by the product of the inputs' second
+    moments, diagonal in the basis that the caller rotated to, and the classes' variances under the
+    current predictions. Products with the Hessian run in bfloat16 where the processor multiplies
+    matrices of it: a direction need be good to a twentieth only. Gradients are float32, of
+    residuals without cancellation: with weak regularisation the smallest of them count.
 
     Args:
         Z: Inputs of shape (n_samples, n_inputs) float32, centred, nearly uncorrelated columns.
@@ -62,8 +62,6 @@ class SoftmaxRegression:
 
     References:
         Nocedal, Wright: Numerical Optimization. 2006, algorithm 7.1 (line search Newton-CG).
-        Martens, Grosse: Optimizing Neural Networks with Kronecker-factored Approximate Curvature.
-        ICML 2015.
     """
 
     def __init__(
@@ -71,19 +69,19 @@ class SoftmaxRegression:
     ) -> None:
         import torch
 
-        n, n_inputs = Z.shape
-        self.Z = torch.ones(n, n_inputs + 1)
-        self.Z[:, :-1] = torch.from_numpy(Z)
-        self.exact = self.Z.double() if self.Z.numel() <= _MOST_EXACT else self.Z
+        n, bias = Z.shape
+        width = -(-(bias + 1) // _BLOCK) * _BLOCK  # the columns that fill up stay zero
+        self.Z = torch.zeros(n, width)
+        self.Z[:, :bias] = torch.from_numpy(Z)
+        self.Z[:, bias] = 1.0
         self.coarse = self.Z.bfloat16() if multiplies_bfloat16() else self.Z
         self.across = self.coarse.T.contiguous()
         weights = np.ones(n) if sample_weights is None else sample_weights
         self.weights = torch.from_numpy(np.asarray(weights, np.float32))
         self.weighted = sample_weights is not None
-        moments = np.einsum("ij,ij,i->j", Z, Z, weights, optimize=False)
-        self.moments = torch.from_numpy(np.append(moments, weights.sum())).float()
-        self.penalty = torch.ones(n_inputs + 1)
-        self.penalty[-1] = 0.0
+        self.moments = self.weights @ self.Z.square()
+        self.penalty = torch.ones(width)
+        self.penalty[bias] = 0.0
         self.n, self.n_classes, self.tol = n, int(y.max()) + 1, tol
         self.own = torch.from_numpy(y * n + np.arange(n))  # in a flattened (n_classes, n_samples)
 
@@ -92,7 +90,7 @@ class SoftmaxRegression:
         import torch
 
         shape = (len(strengths), self.n_classes, self.Z.shape[1])
-        start = torch.zeros(shape, dtype=torch.float64) if start is None else start.double()
+        start = torch.zeros(shape) if start is None else start
         size = max(1, _FLOATS_AT_ONCE // (self.n_classes * (6 * self.n + 12 * shape[2])))
         with torch.inference_mode():
             parts = [
@@ -106,10 +104,9 @@ class SoftmaxRegression:
         size, largest = (self.forward(_centred(v)).abs().amax((1, 2)) for v in (other - W, other))
         return float((size / largest).max())
 
-    def forward(self, W: "torch.Tensor", *, exact: bool = False) -> "torch.Tensor":
-        """Return logits of shape (n_problems, n_classes, n_samples), float64 where `exact`."""
-        Z = self.exact if exact else self.Z
-        logits: torch.Tensor = W.reshape(-1, W.shape[2]).to(Z.dtype) @ Z.T
+    def forward(self, W: "torch.Tensor") -> "torch.Tensor":
+        """Return logits of shape (n_problems, n_classes, n_samples)."""
+        logits: torch.Tensor = _product(W.reshape(-1, W.shape[2]), self.Z, self.Z.T)
         return logits.view(*W.shape[:2], self.n)
 
     def residual(self, logits: "torch.Tensor") -> "torch.Tensor":
@@ -117,7 +114,10 @@ class SoftmaxRegression:
         import torch
 
         residual = torch.softmax(logits, 1)
-        residual.view(len(logits), -1)[:, self.own] -= 1.0
+        flat = residual.view(len(logits), -1)
+        flat[:, self.own] = 0.0
+        # Not the probability minus one: near one nothing would be left of it.
+        flat[:, self.own] = -residual.sum(1)
         return residual.mul_(self.weights) if self.weighted else residual
 
     def probabilities(self, residual: "torch.Tensor") -> "torch.Tensor":
@@ -129,21 +129,20 @@ class SoftmaxRegression:
     def gradient(
         self, residual: "torch.Tensor", W: "torch.Tensor", C: "torch.Tensor"
     ) -> "torch.Tensor":
-        """Return the gradient, of the shape and precision of `W`."""
-        kind = self.exact.dtype
-        gradient = (residual.view(-1, self.n).to(kind) @ self.exact).view(W.shape).double()
-        return _centred(
-            gradient.mul_(C.double()[:, None, None]).addcmul_(W, self.penalty.double())
-        )
+        """Return the gradient, of the shape of `W`."""
+        gradient = (residual.view(-1, self.n) @ self.Z).view(W.shape)
+        return _centred(gradient.mul_(C[:, None, None]).addcmul_(W, self.penalty))
 
     def hessian(self, P: "torch.Tensor", C: "torch.Tensor", v: "torch.Tensor") -> "torch.Tensor":
         """Return the Hessian at weighted probabilities `P` times `v`."""
         kind = self.coarse.dtype
-        u = (v.reshape(-1, v.shape[2]).to(kind) @ self.across).view(P.shape).float()
+        rows = v.reshape(-1, v.shape[2]).to(kind)
+        u = _product(rows, self.coarse, self.across).view(P.shape).float()
         moved = P * u
         total = moved.sum(1, keepdim=True)
         moved -= P * (total / self.weights if self.weighted else total)
-        product = (moved.view(-1, self.n).to(kind) @ self.coarse).float().view(v.shape)
+        rows = moved.view(-1, self.n).to(kind)
+        product: torch.Tensor = _product(rows, self.across, self.coarse).float().view(v.shape)
         return product.mul_(C[:, None, None]).addcmul_(v, self.penalty)
 
     def loss(self, logits: "torch.Tensor") -> np.ndarray:
@@ -157,20 +156,15 @@ class _Preconditioner:
     """The inverse of an approximated Hessian, for a few problems."""
 
     def __init__(self, problem: SoftmaxRegression, P: Any, C: Any) -> None:
-        import torch
-
-        total = problem.weights.sum()
-        root = P / problem.weights.sqrt() if problem.weighted else P
-        covariance = torch.diag_embed(P.sum(2)) - torch.bmm(root, root.transpose(1, 2))
-        values, self.rotation = torch.linalg.eigh(covariance / total)
-        values = values.clamp(min=1e-7)[:, :, None]
-        self.inverse = 1.0 / (C[:, None, None] * values * problem.moments + problem.penalty)
+        share = P / problem.weights if problem.weighted else P
+        spread = (P * (1.0 - share)).sum(2, keepdim=True) / problem.weights.sum()
+        self.inverse = 1.0 / (C[:, None, None] * spread * problem.moments + problem.penalty)
 
     def __call__(self, v: Any) -> Any:
-        return _centred(self.rotation @ ((self.rotation.transpose(1, 2) @ v) * self.inverse))
+        return _centred(v * self.inverse)
 
     def keep(self, left: Any) -> None:
-        self.rotation, self.inverse = self.rotation[left], self.inverse[left]
+        self.inverse = self.inverse[left]
 
 
 class _Descent:
@@ -190,10 +184,12 @@ class _Descent:
         residual = problem.residual(self.logits)
         for step in range(_MAX_STEPS):
             gradient = problem.gradient(residual, self.W, self.C)
-            direction = self._direction(gradient, problem.probabilities(residual.float()))
+            direction = self._direction(gradient, problem.probabilities(residual))
             change = problem.forward(direction)
-            moved = change.abs().amax((1, 2)) / self.logits.abs().amax((1, 2))
-            done = moved <= problem.tol
+            moved = change.abs().amax((1, 2))
+            # What conjugate gradients leave of a step, or what Newton's method itself leaves.
+            left = moved * moved.clamp(min=_FORCING)
+            done = 2 * left <= problem.tol * self.logits.abs().amax((1, 2))
             if step == _MAX_STEPS - 1:  # a point that stops here is still a usable candidate
                 done |= True
             if done.any():
@@ -201,16 +197,11 @@ class _Descent:
                 if not len(self.alive):
                     break
                 direction, change, gradient = (v[~done] for v in (direction, change, gradient))
-            if moved.max() > _CLOSE:
-                residual = self._advance(gradient, direction, change)
-            else:  # Newton's own step is right here, and single precision would end it early
-                self.W = self.W + direction.double()
-                logits = problem.forward(self.W, exact=True)
-                residual, self.logits = problem.residual(logits), logits.float()
+            residual = self._advance(gradient, direction, change)
         return self.found
 
     def _direction(self, gradient: Any, P: Any) -> Any:
-        """Solve `Hessian @ direction = -gradient` to a tenth by conjugate gradients."""
+        """Solve `Hessian @ direction = -gradient` by conjugate gradients."""
         import torch
 
         scale = gradient.abs().amax((1, 2)).clamp(min=1e-30)[:, None, None]
@@ -246,7 +237,7 @@ class _Descent:
     def _advance(self, gradient: Any, direction: Any, change: Any) -> Any:
         """Move along `direction`, whose logits are `change`; returns the residuals there."""
         length, residual = self._search(gradient, direction, change)
-        self.W = self.W + (direction * length[:, None, None]).double()
+        self.W = self.W + direction * length[:, None, None]
         return residual
 
     def _search(self, gradient: Any, direction: Any, change: Any) -> tuple[Any, Any]:
@@ -257,8 +248,8 @@ class _Descent:
         import torch
 
         penalised = direction * self.problem.penalty
-        at_start, growth = _dot(self.W.float(), penalised), _dot(direction, penalised)
-        slope = _dot(gradient.float(), direction)
+        at_start, growth = _dot(self.W, penalised), _dot(direction, penalised)
+        slope = _dot(gradient, direction)
         length, logits, residual = torch.ones_like(self.C), self.logits, change
         for trial in range(_MAX_TRIALS):
             logits = torch.addcmul(self.logits, change, length[:, None, None])
@@ -277,7 +268,7 @@ class _Descent:
     def _finish(self, done: Any, direction: Any, change: Any) -> None:
         """Take the last step of converged problems and leave them."""
         slots, left = self.alive[done], ~done
-        self.found.W[slots] = self.W[done] + direction[done].double()
+        self.found.W[slots] = self.W[done] + direction[done]
         self.found.losses[slots.numpy()] = self.problem.loss(self.logits[done] + change[done])
         self.alive, self.W, self.C = self.alive[left], self.W[left], self.C[left]
         self.logits = self.logits[left]
@@ -291,6 +282,14 @@ def multiplies_bfloat16() -> bool:
     return bool(supported()) if supported is not None else False
 
 
+def _product(rows: Any, left: Any, right: Any) -> Any:
+    """Return `rows @ right`, where `left` is `right` transposed.
+
+    Libraries copy the right factor into blocks first: few rows are faster there themselves.
+    """
+    return rows @ right if len(rows) > _FEW_ROWS else (left @ rows.T).T.contiguous()
+
+
 def _centred(v: "torch.Tensor") -> "torch.Tensor":
     """Take off the mean over classes, which softmax ignores and which no solution has."""
     centred: torch.Tensor = v - v.mean(1, keepdim=True)
@@ -298,7 +297,4 @@ def _centred(v: "torch.Tensor") -> "torch.Tensor":
 
 
 def _dot(a: Any, b: Any) -> Any:
-    import torch
-
-    # A product of matrices needs no copy of the size of its factors, unlike `vecdot`.
-    return torch.bmm(a.reshape(len(a), 1, -1), b.reshape(len(b), -1, 1)).view(-1)
+    return (a * b).flatten(1).sum(1)

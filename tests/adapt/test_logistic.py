@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -7,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from autotl.adapt import LogisticPath, softmax
 from autotl.adapt.logistic import solve_logistic_panel
+from autotl.adapt.newton import SoftmaxRegression
 
 STRENGTHS = (0.01, 0.1, 1.0)
 
@@ -99,6 +101,29 @@ def test_gradient_vanishes_at_the_solution(n, d, n_classes, log_strength, seed):
     gradient = C * residual.T @ X + penalty * W
     assert np.abs(gradient).max() < 1e-3 * max(1.0, np.abs(C * np.abs(residual).T @ abs(X)).max())
     assert np.abs(C * residual.sum(axis=0)).max() < 1e-3 * max(1.0, C * np.abs(residual).sum())
+
+
+@pytest.mark.parametrize("n_strengths", [1, 9, 24])
+def test_many_classes_converge_where_regularisation_is_weak(n_strengths):
+    X, y = blobs(n=300, d=100, n_classes=30)
+    strengths = np.logspace(2, -3, n_strengths)
+
+    panel = solve_logistic_panel(X, y, 30, strengths, tol=1e-5)
+
+    W = panel.weights[0].astype(np.float64)
+    residual = softmax(X @ W.T + panel.biases[0]) - np.eye(30)[y]
+    gradient = strengths[0] * residual.T @ X + W
+    assert np.abs(gradient).max() < 1e-2 * np.abs(W).max()
+
+
+def test_residuals_keep_their_precision_where_predictions_are_sure():
+    X, y = blobs()
+    sure = np.where(np.arange(3)[:, None] == y, 20.0, 0.0).astype(np.float32)
+
+    residual = SoftmaxRegression(X, y, None, 1e-5).residual(torch.from_numpy(sure[None]))[0]
+
+    expected = np.where(sure > 0, -2.0, 1.0) * np.exp(-20.0)
+    np.testing.assert_allclose(residual, expected, rtol=1e-4)
 
 
 def test_losses_are_mean_log_losses_and_repeats_are_alike():
