@@ -24,7 +24,7 @@ from autotl.specs import (
 )
 
 if TYPE_CHECKING:
-    from autotl.api import fit, load
+    from autotl.api import fit, load, rank, similarity
     from autotl.estimator import TransferClassifier
     from autotl.shelf.images import image_preprocess
 
@@ -54,6 +54,8 @@ __all__ = [
     "hookimpl",
     "image_preprocess",
     "load",
+    "rank",
+    "similarity",
 ]
 
 # Loaded on first use: each pulls in numpy at least.
@@ -62,6 +64,8 @@ _LAZY = {
     "fit": "autotl.api",
     "image_preprocess": "autotl.shelf.images",
     "load": "autotl.api",
+    "rank": "autotl.api",
+    "similarity": "autotl.api",
 }
 
 

@@ -4,7 +4,7 @@ import fnmatch
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -96,6 +96,22 @@ class Catalog(Generic[S]):
     def match(self, pattern: str) -> list[S]:
         """Return the specs whose name fits a shell pattern such as `embedded/*`."""
         return [s for n, s in self._specs.items() if fnmatch.fnmatchcase(n, pattern)]
+
+    def select(self, patterns: Sequence[str] | str | None) -> list[S]:
+        """Return the specs that names or patterns stand for, in order; None stands for all.
+
+        Raises:
+            UnknownNameError: A name or pattern fits nothing.
+        """
+        if patterns is None:
+            return list(self)
+        chosen: dict[str, S] = {}
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            found = [self.get(pattern)] if pattern in self else self.match(pattern)
+            if not found:
+                raise UnknownNameError(self.kind, pattern, self.names())
+            chosen |= {spec.name: spec for spec in found}
+        return list(chosen.values())
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,9 @@
+import dataclasses
 import os
 import shutil
 import tempfile
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -22,3 +24,30 @@ os.environ["AUTOTL_CACHE_DIR"] = _CACHE
 def _remove_cache():
     yield
     shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture
+def noise_backbone():
+    """A backbone whose embeddings say nothing about the image."""
+    from autotl.testing.fakes import fake_backbone
+
+    spec = fake_backbone("fake/noise")
+
+    def load(device):
+        import torch
+
+        loaded = spec.load(device)
+
+        class Noise(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.ones(1))
+
+            def forward(self, batch):
+                seeds = (batch.abs().sum(dim=(1, 2, 3)) * 1e4).long() % 2**31
+                rows = [np.random.default_rng(int(s)).normal(size=12) for s in seeds]
+                return torch.tensor(np.array(rows), dtype=torch.float32) * self.scale
+
+        return dataclasses.replace(loaded, module=Noise(), layer_groups=(("scale",),))
+
+    return dataclasses.replace(spec, load=load)

@@ -15,6 +15,14 @@ __all__ = ["main"]
             "autotl.cli.search:search",
             "Choose and adapt a backbone for labelled data, and say whether transfer helps.",
         ),
+        "rank": (
+            "autotl.cli.rank:rank",
+            "Order backbones by how promising they are for labelled data; nothing is trained.",
+        ),
+        "similarity": (
+            "autotl.cli.similarity:similarity",
+            "Say how close two data sets are, as one backbone sees them.",
+        ),
         "predict": ("autotl.cli.predict:predict", "Predict new data with a finished run."),
         "report": ("autotl.cli.report:report", "Write a run's report again."),
         "backbones": (

@@ -103,7 +103,7 @@ def is_entry(folder: Path) -> bool:
     """Say whether a writer made this folder: it has a key, or holds nothing but shards."""
     if (folder / _ENTRY_FILE).exists() or (folder / f"{_ENTRY_FILE}.draft").exists():
         return True
-    return all(_SHARD.fullmatch(name) for name in os.listdir(folder))
+    return all(_SHARD.fullmatch(inside.name) for inside in folder.iterdir())
 
 
 def entry_folders(root: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a backbone still knows of its source when it looks at samples of the target."""
+"""What a backbone that looks at samples still knows of its source."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,6 @@ from autotl.features.extraction import run_batches
 from autotl.specs import LayerStatistics
 
 if TYPE_CHECKING:
-    import torch
-
     from autotl.features.session import BackboneSession
 
 __all__ = ["norm_moments", "source_probs"]
@@ -49,7 +47,9 @@ def norm_moments(
     if not norms:
         return {}, {}
     sums: dict[str, np.ndarray] = {}
-    hooks = [module.register_forward_pre_hook(_adder(sums, name)) for name, module in norms.items()]
+    hooks = [
+        module.register_forward_pre_hook(_adder(sums, name)) for name, module in norms.items()
+    ]
     try:
         for _ in _passes(session, rows, session.loaded.module):
             pass
@@ -80,13 +80,15 @@ def _passes(
 
 def _adder(sums: dict[str, np.ndarray], name: str) -> Callable[..., None]:
     """Return a hook that adds count, sum and sum of squares of each channel."""
+    import torch
 
-    def add(_module: "torch.nn.Module", inputs: "tuple[torch.Tensor, ...]") -> None:
-        x = inputs[0].detach().double()
+    def add(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        x = inputs[0].detach().float()
         axes = [axis for axis in range(x.ndim) if axis != 1]
         count = x.numel() / x.shape[1]
-        total = x.sum(dim=axes).cpu().numpy(), (x**2).sum(dim=axes).cpu().numpy()
-        found = np.stack([np.full_like(total[0], count), *total])
+        # Moments of a batch are exact enough in single precision, their sums are not.
+        variance, mean = (m.double().cpu().numpy() for m in torch.var_mean(x, axes, correction=0))
+        found = count * np.stack([np.ones_like(mean), mean, variance + mean**2])
         sums[name] = sums[name] + found if name in sums else found
 
     return add

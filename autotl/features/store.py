@@ -152,6 +152,7 @@ class ActivationStore:
         Raises:
             OSError: The cache cannot be locked or written.
         """
+
         def goes(folder: Path) -> bool:
             if match is None:
                 return is_entry(folder)  # also one that is damaged and has no key

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotl.result import wording
 
-__all__ = ["Scale", "confusion_map", "dot_rows", "history", "interval_bar"]
+__all__ = ["Scale", "confusion_map", "dot_rows", "history", "interval_bar", "scatter"]
 
 
 class Scale:
@@ -163,6 +163,50 @@ def history(
         f'<svg class="plot" height="{height + 50:g}" role="img" aria-label="{html.escape(label)}">'
         f"{axes}{level}{''.join(dots)}{''.join(line)}"
         f'<text x="55%" y="{top + height + 38}" class="tick">{html.escape(x_label)}</text></svg>'
+    )
+
+
+def scatter(points: Sequence[tuple[str, float, float, float]], x_label: str, metric: str) -> str:
+    """Draw named points with a spread upwards and downwards.
+
+    Args:
+        points: (name, x, y, spread of y) each.
+        x_label: What the horizontal axis shows, and which side is which.
+        metric: Decides how y is written.
+    """
+    height, top = 260.0, 10.0
+    across = Scale(min(p[1] for p in points), max(p[1] for p in points), margin=6.0)
+    up = Scale(min(p[2] - p[3] for p in points), max(p[2] + p[3] for p in points), margin=4.0)
+
+    def x(value: float) -> float:
+        return round(11 + 0.87 * across(value), 3)
+
+    def y(value: float) -> float:
+        return round(top + height * (1 - up(value) / 100), 1)
+
+    axes = "".join(
+        f'<line x1="11%" x2="98%" y1="{y(t)}" y2="{y(t)}" class="grid"/>'
+        f'<text x="10%" y="{y(t) + 4}" class="tick end">{wording.score_text(t, metric)}</text>'
+        for t in up.ticks(4)
+    ) + "".join(
+        f'<text x="{x(t)}%" y="{top + height + 20}" class="tick">{t:g}</text>'
+        for t in across.ticks(5)
+    )
+    marks = []
+    for place, (name, at, value, spread) in enumerate(points, start=1):
+        words = f"{place}. {name}: {wording.score_text(value, metric)}"
+        marks.append(
+            f'<line x1="{x(at)}%" x2="{x(at)}%" y1="{y(value - spread)}" '
+            f'y2="{y(value + spread)}" class="axis"/>'
+            f'<circle cx="{x(at)}%" cy="{y(value)}" r="5" class="mark good">'
+            f"<title>{html.escape(words)}</title></circle>"
+            f'<text x="{x(at)}%" y="{y(value) - 8}" dx="10" class="tick">{place}</text>'
+        )
+    label = f"Expected accuracy of {wording.count(len(points), 'backbone')} against similarity"
+    return (
+        f'<svg class="plot" height="{height + 50:g}" role="img" aria-label="{html.escape(label)}">'
+        f'{axes}{"".join(marks)}<text x="55%" y="{top + height + 38}" class="tick">'
+        f"{html.escape(x_label)}</text></svg>"
     )
 
 

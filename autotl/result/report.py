@@ -13,9 +13,10 @@ from autotl.result import wording
 from autotl.result.classes import classes_section
 from autotl.result.page import Cell, document, listing, more, prose, table, tag, text
 from autotl.result.plots import interval_bar
+from autotl.result.ranking import backbones_section, ranking_body
 from autotl.result.trials import leaderboard_section, search_section
 
-__all__ = ["read_result", "write_report"]
+__all__ = ["read_result", "write_ranking", "write_report"]
 
 SCHEMA = 1
 _SIDES = {"positive": "good", "negative": "bad"}
@@ -65,9 +66,21 @@ def write_report(result: Result, path: str | Path) -> None:
         result: Content of a `result.json`.
         path: The HTML file; missing folders are made.
     """
-    target = Path(path)
+    _write(render(result), Path(path))
+
+
+def write_ranking(ranking: Result, path: str | Path) -> None:
+    """Write a ranking as a page, replacing the file at once or not at all.
+
+    Args:
+        ranking: What `Ranking.to_dict` returned.
+        path: The HTML file; missing folders are made.
+    """
+    _write(document("autotl: which backbones are close", ranking_body(ranking)), Path(path))
+
+
+def _write(page: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    page = render(result)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     partial = Path(name)
     try:
@@ -85,6 +98,7 @@ def render(result: Result) -> str:
     sections: list[tuple[str, str, Callable[[Result], str]]] = [
         ("model", "The model", _model_section),
         ("floor", "The floor", _floor_section),
+        ("backbones", "Backbones", backbones_section),
         ("search", "The search", search_section),
         ("leaderboard", "Leaderboard", leaderboard_section),
         ("classes", "Classes", classes_section),

@@ -1,6 +1,16 @@
 """The guarded search: floor, screening, study, finish."""
 
 from autotl.search.call import Plan, plan, search
+from autotl.search.prepare import download, prepare
 from autotl.search.progress import Progress, SilentProgress, make_progress
 
-__all__ = ["Plan", "Progress", "SilentProgress", "make_progress", "plan", "search"]
+__all__ = [
+    "Plan",
+    "Progress",
+    "SilentProgress",
+    "download",
+    "make_progress",
+    "plan",
+    "prepare",
+    "search",
+]

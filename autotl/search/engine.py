@@ -10,6 +10,7 @@ from autotl import defaults
 from autotl.data import Task
 from autotl.errors import InvalidDataError, OutputExistsError, UnknownNameError
 from autotl.features import ActivationStore, BackboneSession, Caching
+from autotl.ranking import Ranking, Screened, Screening, rank_backbones
 from autotl.registry import get_registry
 from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
@@ -21,7 +22,6 @@ from autotl.search.finish import Finish, Finisher
 from autotl.search.floor import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
 from autotl.search.progress import Progress
-from autotl.search.screening import Screened, Screening
 from autotl.search.space import expected_fractions
 from autotl.search.study import Study
 from autotl.search.summary import (
@@ -34,6 +34,8 @@ from autotl.search.summary import (
 )
 from autotl.shelf import Shelf
 from autotl.specs import AdaptationSpec
+
+SCREENING_SHARE = 0.35  # of the budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ class Search:
         self.baselines: list[Baseline] = []
         self.timings: dict[str, float] = {}
         self.stopped_by = "budget"
+        self.ranking: Ranking | None = None
 
     def run(self) -> FittedModel:
         """Measure the floor, screen, search, finish, and write the run folder."""
@@ -227,16 +230,19 @@ class Search:
     def _screen(self) -> list[Screened]:
         self.progress.stage("Screening", count(len(self.shelf.usable), "backbone"))
         started = time.perf_counter()
+        limit = self.budget.elapsed() + SCREENING_SHARE * self.budget.seconds
         screening = Screening(
-            self.task,
-            self.shelf,
-            self.budget,
-            self.progress,
+            task=self.task,
             device=self.device,
             seed=self.settings.seed,
             caching=self._caching(),
+            timed=self.budget.timed,
+            check=self.budget.check,
+            may_begin=lambda: self.budget.elapsed() <= limit,
+            on_backbone=self.progress.advance,
         )
-        screened = screening.run()
+        with self.budget.stage(limit):
+            self.ranking, screened = rank_backbones(screening, self.shelf.usable)
         if screening.interrupted:
             self._interrupt()
         for name, reason in screening.failed:

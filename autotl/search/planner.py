@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from autotl.data import Task
 from autotl.features import CostModel, freeze_depth, planned_steps
+from autotl.ranking import Screened
 from autotl.search.budget import Budget
 from autotl.search.candidate import Candidate
-from autotl.search.screening import Screened
 from autotl.specs import AdaptationSpec
 
 _PROBE_SHARE = 0.6  # of the budget, spent at most until the last first probe has started
@@ -59,9 +59,7 @@ class Planner:
         late = self._budget.elapsed() > _PROBE_SHARE * self._budget.seconds
         if need > left or (missing and late and not first):
             words = f"not reached in time; about {need:.0f} s to embed and solve"
-            estimate = self._screened[name].estimate
-            seen = "" if estimate is None else f"; {estimate:.3f} on the screening subsample"
-            return 0, words + seen
+            return 0, words + self._seen(name)
         return wanted, ""
 
     def steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
@@ -93,6 +91,15 @@ class Planner:
         """Take in how long an epoch over all folds took."""
         depth = self._depth(spec, candidate)
         self._costs[candidate.backbone].observe(depth, seconds, *self._fold_sizes)
+
+    def _seen(self, backbone: str) -> str:
+        evidence, expectation = (
+            self._screened[backbone].evidence,
+            self._screened[backbone].expectation,
+        )
+        if evidence is None or expectation is None:
+            return ""
+        return f"; {expectation.expected:.3f} expected after {evidence.n_samples} samples"
 
     def _missing(self, backbone: str) -> int:
         return self._screened[backbone].session.missing(self._task.split.train_validation)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotl.data import Task
+from autotl.ranking import Screened
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.candidate import Candidate, Outcome
 from autotl.search.evaluate import Evaluation
 from autotl.search.floor import class_weights, validation_rows
 from autotl.search.planner import Planner
-from autotl.search.screening import Screened
 from autotl.search.space import SearchSpace
 from autotl.specs import AdaptationSpec
 

@@ -156,6 +156,7 @@ def summarise(
         "per_class": per_class(table, labels),
         "confusion": table,
         "leaderboard": rows,
+        "ranking": search.ranking.to_dict() if search.ranking else None,
         "stopped_by": search.stopped_by,
         "budget_seconds": search.settings.budget_seconds if search.budget.timed else None,
         "trials": search.settings.trials,

@@ -26,11 +26,11 @@ from machine import describe
 from autotl.data import build_task
 from autotl.features import ActivationStore, BackboneSession, Caching, freeze_depth
 from autotl.features.cost import CostProfile, measure
+from autotl.ranking import Screened
 from autotl.registry import get_registry
 from autotl.search import evaluate
 from autotl.search.budget import Budget
 from autotl.search.candidate import Candidate, Outcome
-from autotl.search.screening import Screened
 from autotl.search.study import Study
 from autotl.shelf import open_shelf
 from autotl.specs import Range

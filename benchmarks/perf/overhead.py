@@ -25,8 +25,8 @@ from machine import describe
 
 from autotl.data import build_task
 from autotl.features import ActivationStore, BackboneSession, Caching
+from autotl.ranking import Screened
 from autotl.search.budget import Budget
-from autotl.search.screening import Screened
 from autotl.search.study import Study
 from autotl.specs import AdaptationSpec, Inputs, Range, SavedState, Step
 from autotl.testing.fakes import fake_backbone, toy_images
@@ -81,7 +81,7 @@ def open_study(n_trials: int, n_samples: int, journal: Path, caching_root: Path)
     task.metric(task.y[:2], np.eye(len(task.classes))[task.y[:2]])  # imports what it needs
     study = Study(
         task,
-        [Screened(session=session, estimate=0.5)],
+        [Screened(session=session)],
         [IDLE],
         budget=Budget(0, trials=n_trials),
         seed=0,

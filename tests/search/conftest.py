@@ -1,6 +1,5 @@
 import dataclasses
 
-import numpy as np
 import pytest
 
 from autotl.data import build_task
@@ -30,31 +29,6 @@ def run_search():
         return search.run()
 
     return run
-
-
-@pytest.fixture
-def noise_backbone():
-    """A backbone whose embeddings say nothing about the image."""
-    spec = fake_backbone("fake/noise")
-
-    def load(device):
-        import torch
-
-        loaded = spec.load(device)
-
-        class Noise(torch.nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.scale = torch.nn.Parameter(torch.ones(1))
-
-            def forward(self, batch):
-                seeds = (batch.abs().sum(dim=(1, 2, 3)) * 1e4).long() % 2**31
-                rows = [np.random.default_rng(int(s)).normal(size=12) for s in seeds]
-                return torch.tensor(np.array(rows), dtype=torch.float32) * self.scale
-
-        return dataclasses.replace(loaded, module=Noise(), layer_groups=(("scale",),))
-
-    return dataclasses.replace(spec, load=load)
 
 
 @pytest.fixture

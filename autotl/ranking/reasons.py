@@ -1,0 +1,71 @@
+"""One line of plain words on why a backbone stands where it stands."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotl.ranking.evidence import Evidence
+from autotl.ranking.prior import Expectation
+
+__all__ = ["reason"]
+
+_LOO, _NORMS, _FINGERPRINT = "ridge_loo", "batch_norm_kl", "frechet"
+_CHEAP, _DEAR = 0.5, 2.0  # times the median cost
+
+
+def reason(
+    evidence: Evidence,
+    expectation: Expectation,
+    pairs: Sequence[tuple[Evidence, Expectation]],
+) -> str:
+    """Say what the features show, how near the source is, and what it costs.
+
+    Args:
+        evidence: Of the backbone.
+        expectation: Of the backbone.
+        pairs: Those of the whole shelf.
+    """
+    shelf = [e for e, _ in pairs]
+    words = [_features(evidence, shelf), _source(evidence, shelf), _cost(evidence, shelf)]
+    most = max(e.n_samples for e in shelf)
+    if evidence.n_samples < most:
+        words.append(f"looked at on {evidence.n_samples} samples only")
+    best = max(x.expected for _, x in pairs)
+    if 0 < best - expectation.expected <= expectation.spread:
+        words.append("within the spread of the best")
+    return "; ".join(word for word in words if word)
+
+
+def _features(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
+    value = evidence.scores.get(_LOO)
+    if value is None:
+        return ""
+    alike = [e.scores[_LOO] for e in shelf if _LOO in e.scores]
+    behind = 100 * (max(alike) - value)
+    text = f"frozen features tell {100 * value:.0f} % of the samples apart"
+    if behind < 0.05:
+        return f"{text}, the most here"
+    return f"{text}, {behind:.0f} points behind the most" if behind >= 0.5 else text
+
+
+def _source(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
+    learnt = evidence.spec.source_domain
+    for name in (_NORMS, _FINGERPRINT):
+        own = evidence.similarity.get(name)
+        known = [e.similarity[name] for e in shelf if name in e.similarity]
+        if own is None or len(known) < 3:
+            continue
+        place = float(np.mean([other < own for other in known]))
+        near = "near to" if place < 1 / 3 else "far from" if place >= 2 / 3 else "not far from"
+        return f"the data is {near} its source{f' ({learnt})' if learnt else ''}"
+    return f"learnt from {learnt}" if learnt else ""
+
+
+def _cost(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
+    middle = float(np.median([e.seconds_per_sample for e in shelf]))
+    if middle <= 0 or len(shelf) < 3:
+        return ""
+    times = evidence.seconds_per_sample / middle
+    if times <= _CHEAP:
+        return "cheap"
+    return f"{times:.0f} times as slow as most" if times >= _DEAR else ""
