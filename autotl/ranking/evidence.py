@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from autotl.features import (
     BackboneSession,
@@ -163,7 +164,8 @@ def attempt(
 ) -> None:
     """Keep one finite value, or the reason why there is none."""
     try:
-        value = float(compute())
+        with threadpool_limits(1, user_api="blas"):  # threads wait for each other on small data
+            value = float(compute())
     except Stopped:
         raise
     except Exception as error:  # noqa: BLE001  # scores and measures are plugin code

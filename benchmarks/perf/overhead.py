@@ -182,6 +182,8 @@ def of_search(zoo: Path, name: str, seconds: float, seed: int) -> dict[str, Any]
     ledger = Ledger()
     session, wrapped = BackboneSession, ledger.book
     session.embed = wrapped("forward and data", session.embed)
+    load = wrapped("importing libraries and loading networks", session.loaded.fget)
+    session.loaded = property(load, session.loaded.fset)
     cost.measure = wrapped("forward and backward", cost.measure)
     session.__dict__["kept"].func = wrapped("forward and data", session.__dict__["kept"].func)
     LinearHead.predict_proba = wrapped("heads", LinearHead.predict_proba)

@@ -185,7 +185,7 @@ def ridge(
 
 
 def between(shelves: Sequence[Shelf]) -> list[float]:
-    """Fit the level of a set from the mean leave-one-out accuracy and the share of samples seen."""
+    """Fit the level of a set from leave-one-out accuracies and the share of samples seen."""
     anchors = [np.nanmean([INPUTS["ridge_loo"](e) for e in s.evidence]) for s in shelves]
     seen = [np.mean([np.log(e.n_samples / e.target.n_train) for e in s.evidence]) for s in shelves]
     X = np.stack([np.ones(len(shelves)), anchors, seen], axis=1)

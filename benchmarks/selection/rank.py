@@ -1,0 +1,176 @@
+"""Judge rankers against the true accuracies: weighted tau, regret and cost over the zoo's sets.
+
+    python benchmarks/selection/rank.py --work /tmp/truth --out rank.json
+
+Rankers see a quarter of the training samples (`evidence.py`), the truth is the accuracy of each
+backbone on the test samples after a tuned probe or tuned LP-FT (`ground_truth.py`). The
+combination, the static prior and "always the same" learn from the sets of all other families.
+Regret is in accuracy points: the best backbone's accuracy less that of the one that a ranker puts
+first, or of the best among its first three. Intervals are paired bootstraps over sets, 90 %.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import weightedtau
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from fit_prior import FACTS, Shelf, design, fit, read_shelves, within
+
+from autotl.ranking import Prior
+
+LOOK = "quarter"
+REPETITIONS = 10_000
+BASELINES = ("static prior", "always the same", "random")
+COMBINATION = "combination"
+
+Ranker = Callable[[Shelf, Sequence[Shelf]], np.ndarray]
+
+
+def by_score(name: str) -> Ranker:
+    """Rank by one score or measure as it is; what lacks it comes last."""
+
+    def values(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+        found = [{**e.scores, **e.similarity}.get(name, np.nan) for e in shelf.evidence]
+        column = np.array(found, float)
+        return np.where(np.isfinite(column), column, -np.inf)
+
+    return values
+
+
+def combination(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+    """Rank by the prior's expectation, fitted without the family."""
+    prior = Prior(fit(others))
+    return np.array([x.expected for x in prior.expect(shelf.evidence)])
+
+
+def static_prior(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+    """Rank by size and published accuracy alone."""
+    weights = within(others, FACTS)
+    return design(shelf, list(weights)) @ np.array(list(weights.values()))
+
+
+def always_the_same(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+    """Rank by the mean accuracy on the other families' sets, as far as a set shows it."""
+    gains: dict[str, list[float]] = {}
+    for other in others:
+        if other.method == shelf.method and other.look == LOOK:
+            for e, t in zip(other.evidence, other.truth, strict=True):
+                gains.setdefault(e.spec.name, []).append(float(t - other.truth.mean()))
+    return np.array([np.mean(gains.get(e.spec.name, [-1.0])) for e in shelf.evidence])
+
+
+def judge(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return weighted tau and regrets in points; ties are broken by the order of the shelf."""
+    order = np.argsort(-values, kind="stable")
+    best = truth.max()
+    finite = np.where(
+        np.isfinite(values), values, np.nanmin(np.where(np.isfinite(values), values, np.nan)) - 1
+    )
+    tau = weightedtau(truth, finite, rank=None).statistic
+    return {
+        "tau": float(tau) if np.isfinite(tau) else 0.0,
+        "regret1": 100 * float(best - truth[order[0]]),
+        "regret3": 100 * float(best - truth[order[:3]].max()),
+    }
+
+
+def judge_random(truth: np.ndarray) -> dict[str, float]:
+    """Return what a random order has on average."""
+    rng = np.random.default_rng(0)
+    draws = [judge(rng.permutation(len(truth)).astype(float), truth) for _ in range(500)]
+    return {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
+
+
+def table(shelves: Sequence[Shelf], method: str, modality: str) -> dict[str, dict[str, Any]]:
+    """Return every ranker's figures by set, on one kind of truth."""
+    judged = [s for s in shelves if (s.method, s.modality, s.look) == (method, modality, LOOK)]
+    names = sorted({n for s in judged for e in s.evidence for n in (*e.scores, *e.similarity)})
+    rankers: dict[str, Ranker] = {
+        COMBINATION: combination,
+        "static prior": static_prior,
+        "always the same": always_the_same,
+        **{name: by_score(name) for name in names},
+    }
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*rankers, "random")}
+    for shelf in judged:
+        others = [s for s in shelves if s.modality == modality and s.family != shelf.family]
+        for name, ranker in rankers.items():
+            values = ranker(shelf, others)
+            if np.isfinite(values).any():
+                found[name][shelf.name] = judge(values, shelf.truth)
+        found["random"][shelf.name] = judge_random(shelf.truth)
+    return {name: by_set for name, by_set in found.items() if len(by_set) == len(judged)}
+
+
+def means(by_set: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the means over sets."""
+    return {
+        key: float(np.mean([v[key] for v in by_set.values()]))
+        for key in ("tau", "regret1", "regret3")
+    }
+
+
+def difference(
+    one: dict[str, dict[str, float]], other: dict[str, dict[str, float]], seed: int
+) -> list[float]:
+    """Return the mean difference of regret@1 and its 90 % interval over sets."""
+    gaps = np.array([one[name]["regret1"] - other[name]["regret1"] for name in one])
+    rng = np.random.default_rng(seed)
+    draws = rng.choice(gaps, (REPETITIONS, len(gaps))).mean(axis=1)
+    return [float(gaps.mean()), *np.quantile(draws, [0.05, 0.95]).tolist()]
+
+
+def show(found: dict[str, dict[str, Any]], title: str, seed: int) -> dict[str, Any]:
+    """Print one table and return it with the comparisons."""
+    summary = {name: means(by_set) for name, by_set in found.items()}
+    n_sets = len(found[COMBINATION])
+    print(f"\n{title}: {n_sets} sets")
+    print("| ranker | weighted tau | regret@1 | regret@3 |\n|---|---|---|---|")
+    for name in sorted(summary, key=lambda n: summary[n]["regret1"]):
+        s = summary[name]
+        print(f"| {name} | {s['tau']:.3f} | {s['regret1']:.2f} | {s['regret3']:.2f} |")
+    against = {}
+    singles = [n for n in summary if n not in (COMBINATION, *BASELINES)]
+    best = min(singles, key=lambda n: summary[n]["regret1"])
+    for name in (*BASELINES[:2], best):
+        if name in found:
+            against[name] = difference(found[COMBINATION], found[name], seed)
+            mean, low, high = against[name]
+            print(f"combination less {name}: {mean:+.2f} points [{low:+.2f}, {high:+.2f}]")
+    return {"rankers": summary, "by_set": found, "combination_less": against}
+
+
+def main() -> None:
+    """Judge on all kinds of truth and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("rank.json"))
+    args = parser.parse_args()
+    shelves = read_shelves(args.work)
+    content: dict[str, Any] = {"seed": args.seed}
+    for method in ("linear_probe", "lp_ft"):
+        for modality in ("image", "text"):
+            if any((s.method, s.modality) == (method, modality) for s in shelves):
+                title = f"{modality}, truth after {method}"
+                found = table(shelves, method, modality)
+                content[title] = show(found, title, args.seed)
+                own = [
+                    s
+                    for s in shelves
+                    if (s.method, s.modality, s.look) == (method, modality, LOOK)
+                ]
+                seconds = float(np.mean([s.seconds.sum() for s in own]))
+                content[title]["seconds_a_shelf"] = seconds
+                print(f"seconds a shelf, scores and measures on read embeddings: {seconds:.1f}")
+    args.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
