@@ -255,7 +255,9 @@ def test_groups_follow_the_samples_that_can_be_read(digits, monkeypatch):
     X, y = digits
     pairs = [(image, int(label)) for image, label in zip(X, y, strict=True)]
     given = {}
-    monkeypatch.setattr("autotl.api.fitting.search", lambda *_, **arguments: given.update(arguments))
+    monkeypatch.setattr(
+        "autotl.api.fitting.search", lambda *_, **arguments: given.update(arguments)
+    )
 
     autotl.fit(Torn(pairs), groups=np.arange(200))
 

@@ -69,7 +69,7 @@ def similarity(  # noqa: PLR0913  # one keyword for each thing a user may decide
         y_target: Likewise.
         backbone: Name of the backbone; None takes the largest that is usable.
         weights: Folders of local weights with a `backbones.toml`.
-        similarities: Names or patterns of measures; None takes all.
+        similarities: Names or patterns of measures; None takes all that the data allows.
         modality: "image" or "text", where the samples leave it open.
         samples: Most samples of either side.
         seed: Of the draw, and of measures.
@@ -82,10 +82,8 @@ def similarity(  # noqa: PLR0913  # one keyword for each thing a user may decide
     """
     measures = get_registry().similarities.select(similarities)
     check_device(device)
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < _LEAST:
-        raise InvalidDataError(
-            f"samples is {samples!r}; give a whole number of at least {_LEAST}."
-        )
+    if samples < _LEAST:
+        raise InvalidDataError(f"samples is {samples!r}; expected at least {_LEAST}.")
     kind = find_modality(X_target, modality)
     sides = [
         _usable(kind, "X_source", X_source, y_source),
@@ -99,6 +97,8 @@ def similarity(  # noqa: PLR0913  # one keyword for each thing a user may decide
         _domain(spec, kind, found, labels, rng.permutation(len(found))[:n], device, seed)
         for found, labels in sides
     )
+    if similarities is None:
+        measures = [m for m in measures if brings(source, m) and brings(target, m)]
     values, failed = _compute(measures, source, target)
     return Comparison(backbone=spec.name, n_samples=n, measures=values, failed=failed)
 

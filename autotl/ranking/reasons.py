@@ -9,7 +9,7 @@ from autotl.ranking.prior import Expectation
 
 __all__ = ["reason"]
 
-_LOO, _NORMS, _FINGERPRINT = "ridge_loo", "batch_norm_kl", "frechet"
+_LOO = "ridge_loo"
 _CHEAP, _DEAR = 0.5, 2.0  # times the median cost
 
 
@@ -18,7 +18,7 @@ def reason(
     expectation: Expectation,
     pairs: Sequence[tuple[Evidence, Expectation]],
 ) -> str:
-    """Say what the features show, how near the source is, and what it costs.
+    """Say what the features show, what the source is, and what it costs.
 
     Args:
         evidence: Of the backbone.
@@ -26,7 +26,7 @@ def reason(
         pairs: Those of the whole shelf.
     """
     shelf = [e for e, _ in pairs]
-    words = [_features(evidence, shelf), _source(evidence, shelf), _cost(evidence, shelf)]
+    words = [_features(evidence, shelf), _source(evidence), _cost(evidence, shelf)]
     most = max(e.n_samples for e in shelf)
     if evidence.n_samples < most:
         words.append(f"looked at on {evidence.n_samples} samples only")
@@ -48,16 +48,9 @@ def _features(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
     return f"{text}, {behind:.0f} points behind the most" if behind >= 0.5 else text
 
 
-def _source(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
+def _source(evidence: Evidence) -> str:
+    # Not how near it is: every backbone measures that on a scale of its own.
     learnt = evidence.spec.source_domain
-    for name in (_NORMS, _FINGERPRINT):
-        own = evidence.similarity.get(name)
-        known = [e.similarity[name] for e in shelf if name in e.similarity]
-        if own is None or len(known) < 3:
-            continue
-        place = float(np.mean([other < own for other in known]))
-        near = "near to" if place < 1 / 3 else "far from" if place >= 2 / 3 else "not far from"
-        return f"the data is {near} its source{f' ({learnt})' if learnt else ''}"
     return f"learnt from {learnt}" if learnt else ""
 
 

@@ -166,17 +166,19 @@ def history(
     )
 
 
-def scatter(points: Sequence[tuple[str, float, float, float]], x_label: str, metric: str) -> str:
-    """Draw named points with a spread upwards and downwards.
+def scatter(
+    points: Sequence[tuple[int, str, float, float, float]], x_label: str, metric: str
+) -> str:
+    """Draw numbered points with a spread upwards and downwards.
 
     Args:
-        points: (name, x, y, spread of y) each.
+        points: (number, name, x, y, spread of y) each.
         x_label: What the horizontal axis shows, and which side is which.
         metric: Decides how y is written.
     """
     height, top = 260.0, 10.0
-    across = Scale(min(p[1] for p in points), max(p[1] for p in points), margin=6.0)
-    up = Scale(min(p[2] - p[3] for p in points), max(p[2] + p[3] for p in points), margin=4.0)
+    across = Scale(min(p[2] for p in points), max(p[2] for p in points), margin=6.0)
+    up = Scale(min(p[3] - p[4] for p in points), max(p[3] + p[4] for p in points), margin=4.0)
 
     def x(value: float) -> float:
         return round(11 + 0.87 * across(value), 3)
@@ -193,7 +195,7 @@ def scatter(points: Sequence[tuple[str, float, float, float]], x_label: str, met
         for t in across.ticks(5)
     )
     marks = []
-    for place, (name, at, value, spread) in enumerate(points, start=1):
+    for place, name, at, value, spread in points:
         words = f"{place}. {name}: {wording.score_text(value, metric)}"
         marks.append(
             f'<line x1="{x(at)}%" x2="{x(at)}%" y1="{y(value - spread)}" '

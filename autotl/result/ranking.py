@@ -54,19 +54,17 @@ def _content(lines: Sequence[Line]) -> str:
 def _plot(lines: Sequence[Line]) -> str:
     for name, label in _AXES:
         points = [
-            (str(b["name"]), math.log10(b["similarity"][name]), b["expected"], b["spread"])
+            (b["rank"], b["name"], math.log10(b["similarity"][name]), b["expected"], b["spread"])
             for b in lines
             if b["similarity"].get(name, 0) > 0
         ]
         if len(points) >= _LEAST_POINTS:
             left_out = len(lines) - len(points)
-            note = (
-                ""
-                if not left_out
-                else f'<p class="note">{text(wording.count(left_out, "backbone"))} without this '
-                "measure not drawn.</p>"
-            )
-            return scatter(points, label, "accuracy") + note
+            words = "Numbers are ranks. Each backbone measures on a scale of its own, so that "
+            words += "distances compare for one backbone between data sets rather than here."
+            if left_out:
+                words += f" {wording.count(left_out, 'backbone')} without this measure not drawn."
+            return scatter(points, label, "accuracy") + f'<p class="note">{text(words)}</p>'
     return ""
 
 

@@ -37,7 +37,7 @@ def test_rank_prints_a_line_for_each_backbone(photos):
     assert "embedded/glyphs" in found.stdout
     assert "embedded/shapes" in found.stdout
     assert "samples apart" in found.stdout
-    assert "After 38 samples" in found.stderr
+    assert "After 39 samples" in found.stderr
 
 
 def test_rank_json_has_what_the_table_has(photos):
