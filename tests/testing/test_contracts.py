@@ -203,7 +203,7 @@ def draws_from_the_global_generator(task, state=None):
 
 
 def leaves_a_thread(task, state=None):
-    threading.Thread(target=threading.Event().wait, args=(0.5,), daemon=True).start()
+    threading.Thread(target=threading.Event().wait, args=(20.0,), daemon=True).start()
     yield from fake_adaptation().steps(task, state)
 
 
