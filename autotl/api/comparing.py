@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from autotl import defaults
-from autotl.api.reading import read_source
-from autotl.data import usable_samples
+from autotl.api.reading import LEAST_OF_DOMAIN, read_domain
+from autotl.data import read
 from autotl.data.samples import find_modality
 from autotl.errors import BackboneUnavailableError, InvalidDataError
 from autotl.features import BackboneSession
-from autotl.ranking.similarity import brings, domain_sample
+from autotl.ranking import brings, domain_sample
 from autotl.registry import get_registry
 from autotl.result.device import check_device, pick_device
 from autotl.shelf import open_shelf
 from autotl.specs import BackboneSpec, DomainSample, ModalitySpec, SimilaritySpec
 
-_MOST, _LEAST = 1000, 10  # samples of either side
+_MOST = 1000  # samples of either side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +82,18 @@ def similarity(  # noqa: PLR0913  # one keyword for each thing a user may decide
     """
     measures = get_registry().similarities.select(similarities)
     check_device(device)
-    if samples < _LEAST:
-        raise InvalidDataError(f"samples is {samples!r}; expected at least {_LEAST}.")
+    if samples < LEAST_OF_DOMAIN:
+        raise InvalidDataError(f"samples is {samples!r}; expected at least {LEAST_OF_DOMAIN}.")
     kind = find_modality(X_target, modality)
     sides = [
-        _usable(kind, "X_source", X_source, y_source),
-        _usable(kind, "X_target", X_target, y_target),
+        read_domain(kind, name, X, y, most=samples, seed=seed)
+        for name, X, y in (("X_source", X_source, y_source), ("X_target", X_target, y_target))
     ]
-    n = min(samples, *(len(found) for found, _ in sides))
+    n = min(len(found) for found, _ in sides)
     spec = _backbone(kind.name, backbone, weights)
     device = device or pick_device()
-    rng = np.random.default_rng(seed)
     source, target = (
-        _domain(spec, kind, found, labels, rng.permutation(len(found))[:n], device, seed)
-        for found, labels in sides
+        _domain(spec, kind, found, labels, np.arange(n), device, seed) for found, labels in sides
     )
     if similarities is None:
         measures = [m for m in measures if brings(source, m) and brings(target, m)]
@@ -113,32 +111,14 @@ def similarity_source(
     **arguments: Any,
 ) -> Comparison:
     """Read two folders, tables or archives and compare them; see `similarity`."""
-    columns = {"text": text, "label": label, "image": image, "split": None}
+    columns = {"text": text, "label": label, "image": image}
     modality = arguments.pop("modality", None)
-    there, extra = read_source(target, columns, None, None, modality)
-    here, _ = read_source(source, columns, None, None, extra["modality"])
+    there = read(target, modality=modality, require_labels=False, **columns)
+    modality = modality or there.modality
+    here = read(source, modality=modality, require_labels=False, **columns)
     return similarity(
-        here.X, there.X, y_source=here.y, y_target=there.y, modality=extra["modality"], **arguments
+        here.X, there.X, y_source=here.y, y_target=there.y, modality=modality, **arguments
     )
-
-
-def _usable(
-    modality: ModalitySpec, name: str, X: Any, y: Sequence[Hashable] | None
-) -> tuple[Sequence[Any], np.ndarray | None]:
-    found = usable_samples(modality, X, name=name)
-    if y is not None and len(y) != found.n_given:
-        raise InvalidDataError(
-            f"{name} has {found.n_given} samples but {len(y)} labels. Give one label for each."
-        )
-    if len(found.kept) < _LEAST:
-        raise InvalidDataError(
-            f"{name} has {len(found.kept)} usable {modality.name}s of {found.n_given}; expected "
-            f"at least {_LEAST}."
-        )
-    if y is None:
-        return found.samples, None
-    codes = np.unique([str(y[i]) for i in found.kept], return_inverse=True)[1]
-    return found.samples, codes
 
 
 def _backbone(

@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autotl import defaults
-from autotl.api.reading import read_labels, read_source
-from autotl.data import Task, usable_samples
+from autotl.api.reading import read_domain, read_labels, read_source
+from autotl.data import Task, read
 from autotl.errors import InvalidDataError
 from autotl.features import ActivationStore, Caching
 from autotl.ranking import RUNGS, Ranking, Screening, Source, rank_backbones
@@ -17,8 +15,6 @@ from autotl.registry import get_registry
 from autotl.result.device import pick_device
 from autotl.search import Progress, download, make_progress, prepare
 from autotl.search.budget import Budget
-
-_LEAST_SOURCE = 10  # samples
 
 
 def rank(  # noqa: PLR0913  # one keyword for each thing a user may decide
@@ -76,8 +72,8 @@ def rank(  # noqa: PLR0913  # one keyword for each thing a user may decide
         "permissive_only": permissive_only, "groups": groups, "seed": seed, "device": device,
     }  # fmt: skip
     if y is None:
-        X, y, _, _, brought = read_labels(X, None, None, groups, modality)
-        arguments |= brought
+        X, y, X_holdout, y_holdout, brought = read_labels(X, None, None, groups, modality)
+        arguments |= {"X_holdout": X_holdout, "y_holdout": y_holdout, **brought}
     options = _Options(
         scores=scores,
         similarities=similarities,
@@ -106,7 +102,7 @@ def rank_source(
     data, extra = read_source(path, columns, None, groups_column, modality)
     given = None
     if source is not None:
-        other, _ = read_source(source, columns, None, None, extra["modality"])
+        other = read(source, modality=extra["modality"], require_labels=False, **columns)
         given = (other.X, other.y)
     own = {f.name for f in fields(_Options)} & arguments.keys()
     options = _Options(**{name: arguments.pop(name) for name in own})
@@ -142,7 +138,7 @@ def _rank(X: Any, y: Any, source: Any, arguments: dict[str, Any], options: _Opti
             device=arguments.get("device") or pick_device(),
             seed=seed,
             caching=_caching(task, display, seed) if options.cache else None,
-            source=None if source is None else _as_source(source, task),
+            source=None if source is None else _as_source(source, task, seed),
             rungs=rungs,
             on_backbone=display.advance,
         )
@@ -173,20 +169,8 @@ def _caching(task: Task, display: Progress, seed: int) -> Caching | None:
     return Caching(store=store, digests=task.fingerprints, y=task.y, seed=seed)
 
 
-def _as_source(source: Any, task: Task) -> Source:
+def _as_source(source: Any, task: Task, seed: int) -> Source:
     """Check what the user gave as the source domain."""
     X, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
-    if y is not None and len(y) != len(X):
-        raise InvalidDataError(
-            f"source has {len(X)} samples and {len(y)} labels. Give one label for each, or none."
-        )
-    found = usable_samples(task.modality, X)
-    if len(found.kept) < _LEAST_SOURCE:
-        raise InvalidDataError(
-            f"source has {len(found.kept)} usable samples of {found.n_given}; expected at least "
-            f"{_LEAST_SOURCE}, {task.modality.name}s as in X."
-        )
-    if y is None:
-        return Source(samples=found.samples, y=None)
-    labels = [str(y[i]) for i in found.kept]
-    return Source(samples=found.samples, y=np.unique(labels, return_inverse=True)[1])
+    samples, codes = read_domain(task.modality, "source", X, y, most=max(RUNGS), seed=seed)
+    return Source(samples=samples, y=codes)

@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from autotl.data import RawData, read, read_dataset
+import numpy as np
+
+from autotl.data import RawData, read, read_dataset, usable_samples
 from autotl.data.labels import as_values
+from autotl.data.lazy import Samples
 from autotl.errors import InvalidDataError
+from autotl.specs import ModalitySpec
+
+LEAST_OF_DOMAIN = 10  # samples to compare by
 
 
 def read_labels(
@@ -85,3 +91,39 @@ def read_source(
         "columns": data.columns,
     }
     return data, extra
+
+
+def read_domain(
+    modality: ModalitySpec, name: str, X: Any, y: Any, *, most: int, seed: int
+) -> tuple[Samples, np.ndarray | None]:
+    """Return usable samples of one domain and codes of their labels, drawn down to `most`.
+
+    Args:
+        modality: Reads the samples.
+        name: What the user calls them.
+        X: The samples.
+        y: Labels, or None.
+        most: Samples to keep, in random order.
+        seed: Of the draw.
+
+    Raises:
+        InvalidDataError: There are too few usable samples, or as many labels as samples are not.
+    """
+    labels = None if y is None else as_values(y)
+    found = usable_samples(modality, X, name=name)
+    if labels is not None and len(labels) != found.n_given:
+        raise InvalidDataError(
+            f"{name} has {found.n_given} samples and {len(labels)} labels. Give one label for "
+            "each, or none."
+        )
+    if len(found.kept) < LEAST_OF_DOMAIN:
+        raise InvalidDataError(
+            f"{name} has {len(found.kept)} usable samples of {found.n_given}; expected at least "
+            f"{LEAST_OF_DOMAIN} {modality.name}s."
+        )
+    rows = np.random.default_rng(seed).permutation(len(found.kept))[:most]
+    samples = found.samples.select(rows)
+    if labels is None or any(label is None for label in labels):
+        return samples, None
+    codes = np.unique([str(labels[i]) for i in found.kept], return_inverse=True)[1]
+    return samples, codes[rows]

@@ -35,7 +35,7 @@ _FIRST_SHOWN = ("ridge_loo", "knn_loo", "logme", "h_score")
 
 @click.command()
 @click.argument("data", metavar="DATA")
-@click.option("--source", metavar="DATA", help="Labelled samples of the source domain.")
+@click.option("--source", metavar="DATA", help="Samples of a source domain, labelled or not.")
 @click.option("--groups", "groups_column", metavar="COLUMN", help="Keep equal values together.")
 @click.option("--split", metavar="COLUMN", help="Column that says which rows are for the test.")
 @column_options
@@ -111,10 +111,16 @@ def rank(ctx: click.Context, /, data: str, **options: Any) -> None:
         write_ranking(found.to_dict(), Path(options["report"]))
     if options["as_json"]:
         print_json(found.to_dict())
+        if found.interrupted:
+            ctx.exit(EXIT_INTERRUPTED)
         return
     show_ranking(found.to_dict())
+    if found.interrupted:
+        note("Interrupted: backbones were seen on fewer samples than usual, or not at all.")
     if options["report"]:
         note(f"Report: {options['report']}")
+    if found.interrupted:
+        ctx.exit(EXIT_INTERRUPTED)
 
 
 class _Preview:

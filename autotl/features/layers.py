@@ -1,4 +1,4 @@
-"""The average over the layers of a text encoder."""
+"""What the layers of a text encoder make of texts, one by one."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,27 +11,22 @@ from autotl.features.arrays import to_arrays
 if TYPE_CHECKING:
     from autotl.features.session import BackboneSession
 
-__all__ = ["layer_average"]
+__all__ = ["layer_average", "layer_means"]
 
 _MASK = "attention_mask"
 
 
-def layer_average(session: "BackboneSession", rows: np.ndarray) -> np.ndarray | None:
-    """Return token means averaged over all layers, of shape (len(rows), embed_dim).
+def layer_means(session: "BackboneSession", rows: np.ndarray) -> np.ndarray | None:
+    """Return token means after every layer, of shape (len(rows), n_layers, embed_dim).
 
-    Each layer counts alike: its token means are scaled to a mean square of one over `rows`. None
-    where the backbone has no cuts between layers that texts cross as token vectors.
-
-    References:
-        Garbas, Ploner, Akbik: Choose Your Transformer: Improved Transferability Estimation of
-        Transformer Models on Classification Tasks. Findings of ACL 2024.
+    None where samples do not cross the cuts of a backbone as token vectors, or where layers differ
+    in width.
     """
-    depths = session.cuts.depths
-    if len(depths) < 3:
+    first = session.ready(session.prepare(rows[:1]))
+    if not isinstance(first, dict) or _MASK not in first:
         return None
-
     # Made before the threads that use them.
-    layers_between = [session.part(*ends) for ends in pairwise(depths)]
+    layers_between = [session.part(*ends) for ends in pairwise(session.cuts.depths)]
 
     def run(batch: Any) -> list[np.ndarray | None]:
         crossing, means = session.ready(batch), []
@@ -45,8 +40,20 @@ def layer_average(session: "BackboneSession", rows: np.ndarray) -> np.ndarray | 
     usable = [layer for layer in layers if layer is not None]
     if len(usable) < 2 or len({layer.shape for layer in usable}) != 1:
         return None
-    scaled = [layer / (np.sqrt(np.mean(layer**2)) + 1e-12) for layer in usable]
-    average: np.ndarray = np.mean(scaled, axis=0).astype(np.float32)
+    return np.stack(usable, axis=1)
+
+
+def layer_average(means: np.ndarray) -> np.ndarray:
+    """Average token means of shape (n_samples, n_layers, embed_dim) over the layers.
+
+    Each layer counts alike: it is scaled to a mean square of one over the samples.
+
+    References:
+        Garbas, Ploner, Akbik: Choose Your Transformer: Improved Transferability Estimation of
+        Transformer Models on Classification Tasks. Findings of ACL 2024.
+    """
+    scale = np.sqrt(np.mean(means**2, axis=(0, 2), keepdims=True)) + 1e-12
+    average: np.ndarray = (means / scale).mean(axis=1).astype(np.float32)
     return average
 
 

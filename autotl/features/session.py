@@ -308,9 +308,13 @@ class BackboneSession:
         """Time one batch where nothing had to be computed yet, so that plans have a ground."""
         if self.seconds_per_sample is not None:
             return
-        rows, started = self.example_rows(), time.perf_counter()
-        to_arrays(self.infer(self.loaded.module, self.ready(self.prepare(rows))))
-        self._warm_up = (time.perf_counter() - started, len(rows))
+        rows = np.linspace(0, len(self.samples) - 1, min(len(self.samples), self.batch_size))
+        for warm in (False, True):
+            started = time.perf_counter()
+            batch = self.ready(self.prepare(np.unique(rows.astype(int))))
+            to_arrays(self.infer(self.loaded.module, batch))
+            if warm:
+                self._warm_up = (time.perf_counter() - started, len(rows))
 
     def infer(self, module: Callable[[Any], Any], batch: Any) -> Any:
         """Run frozen layers on a batch that is ready."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotl.features.arrays import to_arrays
-from autotl.features.extraction import run_batches
+from autotl.features.extraction import infer, run_batches
 from autotl.specs import LayerStatistics
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def _passes(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield what frozen layers make of each batch in turn, as arrays.
 
-    One batch at a time: hooks on shared modules add up what they see.
+    One batch at a time, once, in single precision: hooks on shared modules add up what they see.
     """
 
     def compute(batch: Any) -> Any:
-        return session.infer(work, session.ready(batch))
+        return infer(work, session.ready(batch))
 
     for _, found in run_batches(
         rows, session.prepare, compute, batch_size=session.batch_size, check=session.check

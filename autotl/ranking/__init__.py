@@ -3,8 +3,9 @@
 from autotl.ranking.evidence import Evidence
 from autotl.ranking.prior import Expectation, Prior
 from autotl.ranking.ranked import RankedBackbone, Ranking, rank_backbones
-from autotl.ranking.screening import RUNGS, Screened, Screening, nested_order
-from autotl.ranking.similarity import Source
+from autotl.ranking.screening import RUNGS, Screened, Screening
+from autotl.ranking.similarity import Source, brings, domain_sample
+from autotl.ranking.subsample import nested_order
 
 __all__ = [
     "RUNGS",
@@ -16,6 +17,8 @@ __all__ = [
     "Screened",
     "Screening",
     "Source",
+    "brings",
+    "domain_sample",
     "nested_order",
     "rank_backbones",
 ]

@@ -27,7 +27,7 @@ class Expectation:
     Args:
         expected: Accuracy after transfer, in [0, 1].
         spread: One standard deviation of the error of `expected`.
-        static: Accuracy that facts known before looking at the data let expect.
+        static: What facts alone would say of the order, at the level that the samples show.
     """
 
     expected: float
@@ -97,8 +97,8 @@ INPUTS: Mapping[str, Callable[[Evidence], float]] = {
     "nleep": _nats("nleep"),
     "parc": lambda e: known(e.scores, "parc") / 100,
     "gbc": lambda e: known(e.scores, "gbc") / max(1, e.target.n_classes - 1),
-    "batch_norm_kl": lambda e: _log(known(e.similarity, "batch_norm_kl")),
-    "frechet": lambda e: _log(known(e.similarity, "frechet")),
+    "batch_norm_kl": lambda e: _log(known(e.own_similarity, "batch_norm_kl")),
+    "frechet": lambda e: _log(known(e.own_similarity, "frechet")),
     **STATIC,
 }
 """Inputs of the prior by name: numbers that compare between tasks; NaN where missing."""
@@ -108,9 +108,9 @@ class Prior:
     """A linear model of the log-odds of accuracy after transfer.
 
     The level of a task comes from the leave-one-out accuracies of all backbones, the distance of
-    a backbone from the others from all inputs, as differences from their mean over the shelf. An
-    input that is missing counts as the mean. Adding a backbone thus changes no order among the
-    others.
+    a backbone from the others from all inputs, as differences from their mean over the shelf.
+    Adding a backbone thus changes no order among others that have the same inputs. An input that
+    is missing counts as the mean of the shelf.
 
     Args:
         coefficients: Of one modality: `level` (intercept, slope, slope of the log share of samples
@@ -139,7 +139,7 @@ class Prior:
         return any(name.endswith(LAYERS) for name in self.coefficients["weights"])
 
     def expect(self, evidence: Sequence[Evidence]) -> list[Expectation]:
-        """Return what to expect of each backbone of one shelf on one task."""
+        """Return what to expect of each backbone of one shelf, all seen on the same samples."""
         if not evidence:
             return []
         level = self._level(evidence)

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from autotl.data import Task
 from autotl.ranking.evidence import Evidence
 from autotl.ranking.prior import Expectation
 from autotl.ranking.reasons import reason
@@ -26,7 +29,7 @@ class RankedBackbone:
         rank: From 1, the most promising.
         expected: Accuracy to expect after transfer, in [0, 1].
         spread: One standard deviation of the error of `expected`.
-        static: What facts known before looking at the data let expect, in [0, 1].
+        static: What facts alone would say of the order, at the level that the samples show.
         scores: Transferability scores by name, greater is better.
         similarity: Similarity measures between source and target by name.
         seconds_per_1000: To preprocess and embed 1,000 samples on this machine.
@@ -65,6 +68,7 @@ class Ranking:
         seconds: Wall-clock time of looking.
         seed: Of the order of samples, and of scores.
         warnings: What the user should know.
+        interrupted: Whether looking ended early.
     """
 
     backbones: tuple[RankedBackbone, ...]
@@ -73,6 +77,7 @@ class Ranking:
     seconds: float
     seed: int
     warnings: tuple[str, ...] = ()
+    interrupted: bool = False
 
     def __len__(self) -> int:
         return len(self.backbones)
@@ -92,6 +97,7 @@ class Ranking:
             "backbones": [dict(vars(line)) for line in self.backbones],
             "skipped": [{"name": name, "reason": why} for name, why in self.skipped],
             "warnings": list(self.warnings),
+            "interrupted": self.interrupted,
         }
 
     def to_frame(self) -> "pd.DataFrame":
@@ -145,12 +151,13 @@ def _ranking(
 ) -> Ranking:
     pairs = [(s.evidence, s.expectation) for s in found if s.evidence and s.expectation]
     task = screening.task
+    unseen = [(s.name, "not looked at to the end") for s in found if s.evidence is None]
     return Ranking(
         backbones=tuple(
-            _line(place, evidence, expectation, pairs)
+            _line(place, evidence, expectation, pairs, screening)
             for place, (evidence, expectation) in enumerate(pairs, start=1)
         ),
-        skipped=tuple(skipped),
+        skipped=(*skipped, *unseen),
         task={
             "modality": task.modality.name,
             "n_samples": len(task.split.train_validation),
@@ -158,8 +165,20 @@ def _ranking(
         },
         seconds=seconds,
         seed=screening.seed,
-        warnings=tuple(task.warnings),
+        warnings=(*task.warnings, *_warnings(task)),
+        interrupted=screening.interrupted,
     )
+
+
+def _warnings(task: Task) -> Iterator[str]:
+    """Say where an accuracy tells little."""
+    shares = np.bincount(task.y[task.split.train_validation]) / len(task.split.train_validation)
+    if task.metric.name != "accuracy":
+        yield (
+            f"Expectations are accuracies, of which the largest class alone gives "
+            f"{100 * shares.max():.0f} %; a search on this data goes by "
+            f"{task.metric.name.replace('_', ' ')}."
+        )
 
 
 def _line(
@@ -167,6 +186,7 @@ def _line(
     evidence: Evidence,
     expectation: Expectation,
     pairs: Sequence[tuple[Evidence, Expectation]],
+    screening: Screening,
 ) -> RankedBackbone:
     spec = evidence.spec
     return RankedBackbone(
@@ -175,8 +195,8 @@ def _line(
         expected=expectation.expected,
         spread=expectation.spread,
         static=expectation.static,
-        scores=dict(evidence.scores),
-        similarity=dict(evidence.similarity),
+        scores={k: v for k, v in evidence.scores.items() if screening.shows(k)},
+        similarity={k: v for k, v in evidence.similarity.items() if screening.shows(k)},
         seconds_per_1000=1000 * evidence.seconds_per_sample,
         n_samples=evidence.n_samples,
         why=reason(evidence, expectation, pairs),

@@ -40,7 +40,9 @@ def _features(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
     value = evidence.scores.get(_LOO)
     if value is None:
         return ""
-    alike = [e.scores[_LOO] for e in shelf if _LOO in e.scores]
+    alike = [
+        e.scores[_LOO] for e in shelf if _LOO in e.scores and e.n_samples == evidence.n_samples
+    ]
     behind = 100 * (max(alike) - value)
     text = f"frozen features tell {100 * value:.0f} % of the samples apart"
     if behind < 0.05:

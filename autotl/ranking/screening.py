@@ -2,31 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from autotl.data import Task
 from autotl.features import BackboneSession, Caching, Stopped
-from autotl.ranking.evidence import (
-    Evidence,
-    SourceTraces,
-    Target,
-    compute_layer_scores,
-    compute_scores,
-    find_traces,
-)
+from autotl.ranking.evidence import LAYERS, Evidence, Target
+from autotl.ranking.look import Looker, Memory
 from autotl.ranking.prior import Expectation, Prior
-from autotl.ranking.similarity import Source, compute_similarity
+from autotl.ranking.similarity import Source
+from autotl.ranking.subsample import FIRST_OF_CLASS, nested_order
 from autotl.registry import get_registry
-from autotl.specs import BackboneSpec, ScoreSpec, SimilaritySpec
+from autotl.specs import BackboneSpec, ScoreSpec, SimilaritySpec, Spec
 
-__all__ = ["FIRST_RUNG", "RUNGS", "Screened", "Screening", "nested_order"]
+__all__ = ["RUNGS", "Screened", "Screening"]
 
 RUNGS = (128, 512, 1000)  # samples
-FIRST_RUNG = RUNGS[0]
-_FIRST_OF_CLASS = 3  # samples of each class that the first rung has at least
-_KEPT = 0.5  # of the backbones, from rung to rung at least
+_KEPT = 0.5  # of the backbones, from rung to rung at most
 _LEAST_KEPT = 4
+_NO_TIME, _INTERRUPTED = "no time left to screen it", "interrupted before it was looked at"
 
 
 @dataclass(kw_only=True)
@@ -35,15 +30,15 @@ class Screened:
 
     Args:
         session: The backbone over the task's samples.
-        evidence: What the last rung showed; None when time ended before the first.
-        expectation: What that lets expect.
-        traces: What passes of their own showed on the first rung.
+        evidence: What its last rung showed; None when time ended before the first.
+        expectation: What that lets expect, beside those that saw as much.
+        memory: What extra passes have shown.
     """
 
     session: BackboneSession
     evidence: Evidence | None = None
     expectation: Expectation | None = None
-    traces: SourceTraces | None = None
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def name(self) -> str:
@@ -51,26 +46,11 @@ class Screened:
         return self.session.spec.name
 
     @property
-    def expected(self) -> float:
-        """Return the expected accuracy, or minus infinity where nothing was seen."""
-        return self.expectation.expected if self.expectation else float("-inf")
-
-
-def nested_order(task: Task, seed: int) -> np.ndarray:
-    """Order the rows of train and validation so that every leading part is stratified.
-
-    Every class has its first two samples before any has more, as leaving one out needs.
-    """
-    rows: np.ndarray = task.split.train_validation
-    rng = np.random.default_rng(seed)
-    place = np.zeros(len(rows))
-    for code in np.unique(task.y[rows]):
-        own = np.flatnonzero(task.y[rows] == code)
-        spread = (np.arange(len(own)) + rng.uniform()) / len(own)
-        spread[:2] -= 1.0
-        place[rng.permutation(own)] = spread
-    ordered: np.ndarray = rows[np.argsort(place, kind="stable")]
-    return ordered
+    def standing(self) -> tuple[int, float]:
+        """Samples seen, and the accuracy to expect: what backbones are ordered by."""
+        if self.evidence is None or self.expectation is None:
+            return (0, 0.0)
+        return (self.evidence.n_samples, self.expectation.expected)
 
 
 @dataclass(kw_only=True)
@@ -111,43 +91,60 @@ class Screening:
 
     def __post_init__(self) -> None:
         self._order = nested_order(self.task, self.seed)
-        split = self.task.split.train_validation
-        n_classes = len(self.task.classes)
-        counts = np.bincount(self.task.y[split], minlength=n_classes)
-        self._target = Target(
-            y=self.task.y, n_train=len(split), n_classes=n_classes, prior=counts / len(split)
-        )
         self._prior = Prior.load(self.task.modality.name)
-        registry, wanted = get_registry(), self._prior.needs
-        self._layers = self.scores is not None or self._prior.reads_layers
-        if self.scores is None:
-            self.scores = [spec for spec in registry.scores if spec.name in wanted]
-        if self.similarities is None:
-            self.similarities = [spec for spec in registry.similarities if spec.name in wanted]
-        self._source_sessions: dict[str, BackboneSession] = {}
+        registry, needs = get_registry(), self._prior.needs
+        scores = _also(self.scores, [s for s in registry.scores if s.name in needs])
+        measures = _also(self.similarities, [s for s in registry.similarities if s.name in needs])
+        asked = [*(self.scores or ()), *(self.similarities or ())]
+        self._shown = {spec.name for spec in (asked or (*scores, *measures))}
+        rows, n_classes = self.task.split.train_validation, len(self.task.classes)
+        counts = np.bincount(self.task.y[rows], minlength=n_classes)
+        self._looker = Looker(
+            target=Target(
+                y=self.task.y,
+                n_train=len(rows),
+                n_classes=n_classes,
+                prior=counts / len(rows),
+            ),
+            scores=scores,
+            similarities=measures,
+            layers=self.scores is not None or self._prior.reads_layers,
+            own=frozenset(needs),
+            source=self.source,
+            seed=self.seed,
+        )
 
     def run(self, specs: Sequence[BackboneSpec]) -> list[Screened]:
         """Return the backbones that loaded, most promising first."""
         begun = [Screened(session=self._open(spec)) for spec in sorted(specs, key=_cost_order)]
-        contenders: Sequence[Screened] = begun
+        contenders = begun
         try:
             for n_samples in sorted({len(self.rows(n)) for n in self.rungs}):
-                self._rung(contenders, self.rows(n_samples))
-                found = self._ordered(begun)
-                self.on_rung(found)
-                contenders = _promoted(found)
+                contenders = self._rung(contenders, self.rows(n_samples))
+                self.on_rung(self._ordered(begun))
+                contenders = _promoted(contenders)
         except KeyboardInterrupt:
             self.interrupted = True
         found = self._ordered(begun)
         known = {s.name for s in found} | {name for name, _ in self.failed}
-        missed = [s.name for s in begun if s.name not in known]
-        self.failed += [(name, "no time left to screen it") for name in missed]
+        reason = _INTERRUPTED if self.interrupted else _NO_TIME
+        self.failed += [(s.name, reason) for s in begun if s.name not in known]
         return found
 
     def rows(self, n_samples: int) -> np.ndarray:
-        """Return the rows of a rung: stratified, a few of each class at least."""
-        least = _FIRST_OF_CLASS * self._target.n_classes
+        """Return the rows of a rung: about stratified, a few of each class at least."""
+        least = FIRST_OF_CLASS * len(self.task.classes)
         return self._order[: max(n_samples, least)]
+
+    def look(self, screened: Screened, rows: np.ndarray) -> None:
+        """Look at some samples through one backbone."""
+        session = screened.session
+        _ = session.n_groups  # plans ask for it when the network is no longer loaded
+        screened.evidence = self._looker.look(session, rows, screened.memory)
+
+    def shows(self, name: str) -> bool:
+        """Say whether a score or measure was asked for; the prior may need more."""
+        return name.removesuffix(LAYERS) in self._shown
 
     def _open(self, spec: BackboneSpec) -> BackboneSession:
         return BackboneSession(
@@ -160,91 +157,70 @@ class Screening:
             timed=self.timed,
         )
 
-    def _rung(self, contenders: Sequence[Screened], rows: np.ndarray) -> None:
-        for done, screened in enumerate(contenders):
-            if not self.may_begin():
-                return
-            self.on_backbone(screened.name, done, len(contenders))
-            try:
-                self.look(screened, rows)
-            except Stopped:
-                return  # what earlier rungs showed stands
-            except Exception as error:  # noqa: BLE001  # loading and running is plugin code
-                self.failed.append((screened.name, f"{type(error).__name__}: {error}"))
-            finally:
-                screened.session.release()
+    def _rung(self, contenders: Sequence[Screened], rows: np.ndarray) -> list[Screened]:
+        """Return those that were looked at, most promising first."""
+        seen: list[Screened] = []
+        try:
+            for done, screened in enumerate(contenders):
+                if not self.may_begin():
+                    break
+                self.on_backbone(screened.name, done, len(contenders))
+                if self._seen(screened, rows):
+                    seen.append(screened)
+        except Stopped:
+            pass  # what earlier rungs showed stands
+        finally:
+            self._expect(seen)
+        return sorted(seen, key=lambda s: s.standing, reverse=True)
 
-    def look(self, screened: Screened, rows: np.ndarray) -> None:
-        """Take a look at some samples through one backbone."""
-        session = screened.session
-        _ = session.n_groups  # plans ask for it when the network is no longer loaded
-        features = session.embed(rows)
-        session.measure_speed()
-        if not np.isfinite(features).all():
-            self.failed.append((screened.name, "its embeddings contain NaN or infinity"))
-            return
-        evidence = Evidence(
-            spec=session.spec,
-            target=self._target,
-            n_samples=len(rows),
-            seconds_per_sample=session.seconds_per_sample or 0.0,
-        )
-        scores, similarities = self.scores or (), self.similarities or ()
-        if screened.traces is None:
-            screened.traces = find_traces(session, rows, scores, similarities)
-        compute_scores(evidence, session, rows, scores, screened.traces, self.seed)
-        if self._layers:
-            compute_layer_scores(evidence, session, rows, scores, self.seed)
-        if similarities:
-            source = self._source_session(session.spec)
-            compute_similarity(
-                evidence, session, rows, similarities, screened.traces,
-                source=source, seed=self.seed,
-            )  # fmt: skip
-        screened.evidence = evidence
+    def _seen(self, screened: Screened, rows: np.ndarray) -> bool:
+        try:
+            self.look(screened, rows)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001  # loading and running is plugin code
+            words = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            self.failed.append((screened.name, words))
+            return False
+        finally:
+            screened.session.release()
+        return True
 
-    def _source_session(self, spec: BackboneSpec) -> tuple[BackboneSession, Source] | None:
-        if self.source is None:
-            return None
-        if spec.name not in self._source_sessions:
-            self._source_sessions[spec.name] = BackboneSession(
-                spec,
-                self.source.samples,
-                self.task.modality,
-                device=self.device,
-                check=self.check,
-                timed=self.timed,
-            )
-        return self._source_sessions[spec.name], self.source
-
-    def _ordered(self, begun: Sequence[Screened]) -> list[Screened]:
-        """Return what is usable, most promising first, with fresh expectations."""
-        failed = {name for name, _ in self.failed}
-        usable = [s for s in begun if s.name not in failed and s.session.seconds_per_sample]
-        seen = [s for s in usable if s.evidence is not None]
-        expectations = self._prior.expect([s.evidence for s in seen if s.evidence])
+    def _expect(self, seen: Sequence[Screened]) -> None:
+        """Compare those that saw the same samples: most scores grow with their number."""
+        expectations = self._prior.expect([s.evidence for s in seen if s.evidence is not None])
         for screened, expectation in zip(seen, expectations, strict=True):
             screened.expectation = expectation
-        return sorted(usable, key=lambda s: -s.expected)
+
+    def _ordered(self, begun: Sequence[Screened]) -> list[Screened]:
+        """Return what is usable: who saw most first, of these the most promising."""
+        failed = {name for name, _ in self.failed}
+        usable = [s for s in begun if s.name not in failed and s.session.seconds_per_sample]
+        return sorted(usable, key=lambda s: s.standing, reverse=True)
 
 
-def _promoted(ordered: Sequence[Screened]) -> list[Screened]:
-    """Return who is looked at again: the better half, and who may yet belong to it.
+S = TypeVar("S", bound=Spec)
+
+
+def _also(chosen: Sequence[S] | None, needed: Sequence[S]) -> list[S]:
+    """Return what was asked for, and what expectations rest on."""
+    specs = {spec.name: spec for spec in (*(chosen or ()), *needed)}
+    return list(specs.values())
+
+
+def _promoted(contenders: Sequence[Screened]) -> list[Screened]:
+    """Return who is looked at again: the better half, less who is clearly behind the best.
 
     Nobody is left behind on one score: what counts is the expectation of all of them and its
     spread.
     """
-    n_kept = max(_LEAST_KEPT, round(_KEPT * len(ordered)))
-    best = ordered[0].expectation if ordered else None
-    if best is None:
+    n_kept = max(_LEAST_KEPT, round(_KEPT * len(contenders)))
+    kept = [(s, s.expectation) for s in contenders[:n_kept] if s.expectation is not None]
+    if not kept:
         return []
+    best = kept[0][1]
     bar = best.expected - best.spread
-    return [
-        s
-        for place, s in enumerate(ordered)
-        if s.expectation is not None
-        and (place == 0 or (place < n_kept and s.expected + 2 * s.expectation.spread > bar))
-    ]
+    return [s for s, x in kept if x is best or x.expected + 2 * x.spread > bar]
 
 
 def _cost_order(spec: BackboneSpec) -> tuple[float, str]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from autotl.features import BackboneSession
-from autotl.ranking.evidence import Evidence, SourceTraces, attempt
+from autotl.ranking.evidence import Evidence, attempt, guarded
 from autotl.specs import DomainSample, LayerStatistics, SimilaritySpec
 
-__all__ = ["Source", "compute_similarity", "domain_sample"]
+__all__ = ["Source", "brings", "compute_similarity", "domain_sample", "source_features"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +49,64 @@ def domain_sample(
     )
 
 
-def compute_similarity(
+def source_features(session: BackboneSession, source: Source) -> np.ndarray:
+    """Return what a backbone makes of the source domain."""
+    other = BackboneSession(
+        session.spec, source.samples, session.modality, device=session.device, check=session.check
+    )
+    other.loaded = session.loaded
+    return other.embed(np.arange(len(source.samples)))
+
+
+def compute_similarity(  # noqa: PLR0913  # both domains, and what is asked
     evidence: Evidence,
     session: BackboneSession,
     rows: np.ndarray,
     specs: Sequence[SimilaritySpec],
-    traces: SourceTraces,
     *,
-    source: tuple[BackboneSession, Source] | None,
+    norms: tuple[Mapping[str, LayerStatistics], Mapping[str, LayerStatistics]],
+    given: tuple[np.ndarray, Source] | None,
+    own: frozenset[str],
     seed: int,
 ) -> None:
     """Add the measures for which both domains bring what they need.
 
-    The source is what the user gave; else what the backbone remembers of its own: the statistics
-    of its batch norms, and its fingerprint.
+    The source is what the user gave, cut to as many samples as were looked at; else what the
+    backbone remembers of its own: the statistics of its batch norms, and its fingerprint. The
+    prior reads the latter in any case.
+
+    Args:
+        evidence: Takes the values.
+        session: The backbone.
+        rows: Samples looked at.
+        specs: The measures.
+        norms: Moments that batch norms remember, and those that the samples bring.
+        given: Features of the given source, and the source.
+        own: Names of the measures that the prior reads.
+        seed: Of the measures.
     """
-    own = _own_source(session, traces.remembered)
-    given = None if source is None else _given_source(*source, seed)
+    if not specs:
+        return
     texts = session.modality.name == "text"
     target = domain_sample(
         session.embed(rows),
         y=evidence.target.y[rows],
-        layers=traces.met,
+        layers=norms[1],
         samples=[session.samples[int(r)] for r in rows] if texts else None,
         seed=seed,
     )
-    for spec in specs:
-        sources = [s for s in (given, own) if s is not None and brings(s, spec)]
-        if sources and brings(target, spec):
-            compute = partial(spec.compute, sources[0], target)
-            attempt(evidence, spec.name, compute, evidence.similarity)
+    remembered = guarded(evidence.failed, "fingerprint", lambda: _own_source(session, norms[0]))
+    there = None if given is None else _given_source(*given, n=len(rows), texts=texts, seed=seed)
+    for spec in (s for s in specs if brings(target, s)):
+        has_given = there is not None and brings(there, spec)
+        wanted = spec.name in own or not has_given
+        if wanted and remembered is not None and brings(remembered, spec):
+            compute = partial(spec.compute, remembered, target)
+            attempt(evidence, spec.name, compute, evidence.own_similarity)
+        if there is not None and has_given:
+            attempt(evidence, spec.name, partial(spec.compute, there, target), evidence.similarity)
+        elif spec.name in evidence.own_similarity:
+            evidence.similarity[spec.name] = evidence.own_similarity[spec.name]
 
 
 def brings(domain: DomainSample, spec: SimilaritySpec) -> bool:
@@ -107,11 +135,13 @@ def _own_source(
     return DomainSample(mean=nothing, covariance=nothing[:, None], n=0, layers=remembered)
 
 
-def _given_source(session: BackboneSession, source: Source, seed: int) -> DomainSample:
-    texts = session.modality.name == "text"
+def _given_source(
+    features: np.ndarray, source: Source, *, n: int, texts: bool, seed: int
+) -> DomainSample:
+    """Return the source as one side: several measures depend on the number of samples."""
     return domain_sample(
-        session.embed(np.arange(len(source.samples))),
-        y=source.y,
-        samples=list(source.samples) if texts else None,
+        features[:n],
+        y=None if source.y is None else source.y[:n],
+        samples=list(source.samples[:n]) if texts else None,
         seed=seed,
     )

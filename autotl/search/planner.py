@@ -99,7 +99,7 @@ class Planner:
         )
         if evidence is None or expectation is None:
             return ""
-        return f"; {expectation.expected:.3f} expected after {evidence.n_samples} samples"
+        return f"; {expectation.expected:.3f} accuracy expected after {evidence.n_samples} samples"
 
     def _missing(self, backbone: str) -> int:
         return self._screened[backbone].session.missing(self._task.split.train_validation)

@@ -95,7 +95,7 @@ def values(evidence: Evidence | None) -> dict[str, Any]:
         "class_shares": evidence.target.prior.tolist(),
         "seconds_per_sample": evidence.seconds_per_sample,
         "scores": evidence.scores,
-        "similarity": evidence.similarity,
+        "similarity": evidence.own_similarity,
         "failed": evidence.failed,
     }
 

@@ -124,6 +124,7 @@ def _evidence(record: dict[str, Any], seen: dict[str, Any]) -> Evidence:
         seconds_per_sample=seen["seconds_per_sample"],
         scores=seen["scores"],
         similarity=seen["similarity"],
+        own_similarity=seen["similarity"],
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autotl.data import build_task
-from autotl.features import BackboneSession, layer_average, norm_moments, source_probs
+from autotl.features import BackboneSession, layer_average, layer_means, norm_moments, source_probs
 from autotl.specs import LoadedBackbone
 from autotl.testing.fakes import fake_backbone, toy_images
 
@@ -87,7 +87,7 @@ def test_layer_average_is_the_mean_of_scaled_token_means():
     session = BackboneSession(spec, task.samples, task.modality)
     rows = np.array([4, 0, 11])
 
-    found = layer_average(session, rows)
+    found = layer_average(layer_means(session, rows))
 
     batch, layers = session.ready(session.prepare(rows)), []
     depths = session.cuts.depths
@@ -105,4 +105,7 @@ def test_layer_average_is_the_mean_of_scaled_token_means():
 
 
 def test_images_have_no_layer_average():
-    assert layer_average(session_of(network()), np.arange(3)) is None
+    module = network()
+    module.register_forward_hook(lambda *_: pytest.fail("an image backbone was run for nothing"))
+
+    assert layer_means(session_of(module), np.arange(3)) is None

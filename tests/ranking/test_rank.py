@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import autotl
@@ -88,6 +89,44 @@ def test_given_source_is_compared_with():
     assert distance(Source(samples=dark, y=None)) > distance(Source(samples=bright, y=None))
 
 
+def test_given_source_moves_no_expectation():
+    images, y = toy_images(60)
+    usual, compared = (
+        autotl.rank(
+            images,
+            y,
+            source=source,
+            backbones="embedded/natural-base",
+            progress=False,
+            cache=False,
+        )
+        for source in (None, toy_images(30, seed=5)[0])
+    )
+
+    assert compared[0].expected == usual[0].expected
+    assert compared[0].similarity["frechet"] != usual[0].similarity["frechet"]
+
+
+def test_labels_of_a_source_may_be_a_series():
+    images, y = toy_images(40)
+    shuffled = pd.Series(y[:20], index=range(100, 120))
+
+    found = autotl.rank(
+        images, y, source=(images[:20], shuffled), backbones="embedded/glyphs", progress=False
+    )
+
+    assert "otdd" in found[0].similarity
+
+
+def test_uneven_classes_are_said_to_say_little():
+    images, y = toy_images(100, n_classes=2)
+    uneven = np.r_[np.zeros(90, int), np.ones(10, int)]
+
+    found = autotl.rank(images, uneven, backbones="embedded/glyphs", progress=False)
+
+    assert any("90 %" in text and "balanced accuracy" in text for text in found.warnings)
+
+
 def test_source_with_labels_reaches_the_measures_that_need_them():
     images, y = toy_images(60)
     found = autotl.rank(
@@ -111,7 +150,7 @@ def test_source_with_labels_reaches_the_measures_that_need_them():
         ({"scores": ["ridgeloo"]}, UnknownNameError, "ridge_loo"),
         ({"similarities": "nothing*"}, UnknownNameError, "nothing"),
         ({"source": ([], [])}, InvalidDataError, "0 usable samples"),
-        ({"source": ([1], [1, 2])}, InvalidDataError, "2 labels"),
+        ({"source": (toy_images(12)[0], [1, 2])}, InvalidDataError, "2 labels"),
     ],
 )
 def test_bad_input_is_named(arguments, error, words):

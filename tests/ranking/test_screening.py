@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autotl.data import build_task
 from autotl.features import Stopped
-from autotl.ranking import Screening, nested_order
+from autotl.ranking import Screening, nested_order, rank_backbones
 from autotl.specs import ScoreSpec
 from autotl.testing.fakes import fake_backbone, fake_score, toy_images
 
@@ -34,15 +34,63 @@ def test_every_leading_part_is_stratified(counts, seed):
     assert sorted(order) == sorted(task.split.train_validation)
     rows = task.split.train_validation
     shares = np.bincount(task.y[rows]) / len(rows)
-    for n in range(2 * len(counts) + 4, len(order), 5):
+    for n in range(3 * len(counts), len(order), 5):
         part = np.bincount(task.y[order[:n]], minlength=len(counts))
         assert part.min() >= 2
-        # Two of each class stand at the front; the rest keeps the shares.
-        assert np.abs(part - n * shares).max() <= 2 + 2 * len(counts)
+        # Three of each class stand at the front; the rest keeps the shares.
+        assert np.abs(part - n * shares).max() <= 3 + 3 * len(counts)
 
 
 def test_order_leaves_the_holdout_alone(task):
     assert not set(nested_order(task, 0)) & set(task.split.holdout)
+
+
+def test_rare_classes_come_first():
+    y = np.r_[np.zeros(200, int), np.ones(15, int)]
+    images, _ = toy_images(len(y))
+    task = build_task(images, y)
+
+    first = nested_order(task, 0)[:6]
+
+    assert np.bincount(task.y[first]).tolist() == [3, 3]
+
+
+def test_one_sample_of_each_group_is_looked_at():
+    images, y = toy_images(40, n_classes=2)
+    copies = [image for image in images for _ in range(4)]
+    groups = np.repeat(np.arange(40), 4)
+    task = build_task(copies, np.repeat(y, 4), groups=groups)
+
+    order = nested_order(task, 0)
+
+    assert len(set(task.groups[order])) == len(order)
+    assert set(task.groups[order]) == set(task.groups[task.split.train_validation])
+
+
+def test_half_of_those_that_were_seen_go_on(task):
+    shelf = [dataclasses.replace(fake_backbone(), name=f"fake/{i:02}") for i in range(16)]
+    seen = []
+
+    def on_rung(found):
+        seen.append(sorted(s.evidence.n_samples for s in found))
+
+    Screening(task=task, rungs=(30, 60, 110), on_rung=on_rung).run(shelf)
+
+    assert seen == [[30] * 16, [30] * 8 + [60] * 8, [30] * 8 + [60] * 4 + [110] * 4]
+
+
+def test_those_left_behind_keep_what_was_expected_of_them(task, noise_backbone):
+    shelf = [dataclasses.replace(fake_backbone(), name=f"fake/{i}") for i in range(8)]
+    rungs = []
+
+    def on_rung(found):
+        rungs.append({s.name: s.expectation for s in found})
+
+    found = Screening(task=task, rungs=(30, 110), on_rung=on_rung).run(shelf)
+
+    for screened in found:
+        if screened.evidence.n_samples == 30:
+            assert screened.expectation == rungs[0][screened.name]
 
 
 def test_signal_stands_above_noise(task, noise_backbone):
@@ -132,11 +180,59 @@ def test_score_that_fails_leaves_its_reason(task):
     ]
     (found,) = Screening(task=task, scores=scores).run([fake_backbone()])
 
-    assert set(found.evidence.scores) == {"between_share"}
+    assert "between_share" in found.evidence.scores
+    assert not {"broken", "odd"} & found.evidence.scores.keys()
     assert found.evidence.failed == {
         "broken": "ValueError: no such class",
         "odd": "its value is nan",
     }
+
+
+def test_pass_that_fails_costs_its_scores_only(task):
+    spec = fake_backbone()
+
+    def load(device):
+        def fail(batch):
+            raise RuntimeError("the head is gone")
+
+        return dataclasses.replace(spec.load(device), source_probs=fail)
+
+    needy = ScoreSpec(name="needy", compute=lambda g: 1.0, needs=frozenset({"source_probs"}))
+    screening = Screening(task=task, scores=[fake_score(), needy])
+    (found,) = screening.run([dataclasses.replace(spec, load=load)])
+
+    assert screening.failed == []
+    assert "needy" not in found.evidence.scores
+    assert found.evidence.failed["source_probs"] == "RuntimeError: the head is gone"
+
+
+@pytest.mark.parametrize("chosen", [[], ["between_share"]])
+def test_expectations_rest_on_the_same_scores_whatever_is_shown(task, chosen):
+    scores = [fake_score()] if chosen else None
+
+    (usual,) = Screening(task=task, rungs=(60,)).run([fake_backbone()])
+    screening = Screening(task=task, rungs=(60,), scores=scores)
+    (found,) = screening.run([fake_backbone()])
+
+    assert found.expectation == usual.expectation
+    assert screening.shows("ridge_loo") == (not chosen)
+
+
+def test_interrupt_during_a_look_loses_no_name(task):
+    seen = []
+
+    def check():
+        seen.append(1)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    screening = Screening(task=task, check=check)
+    shelf = [dataclasses.replace(fake_backbone(), name=f"fake/{i}") for i in range(3)]
+    ranking, _ = rank_backbones(screening, shelf)
+
+    names = [line.name for line in ranking] + [name for name, _ in ranking.skipped]
+    assert sorted(names) == ["fake/0", "fake/1", "fake/2"]
+    assert ranking.interrupted
 
 
 def test_source_probabilities_reach_scores_that_need_them(task):
