@@ -53,7 +53,7 @@ def main() -> None:
                 looks = look(task, spec, args)
                 record = {**facts(name, task, spec), "method": task_of, "seed": args.seed}
                 with (folder / f"looks-{part}.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({**record, "looks": looks}) + "\n")
+                    file.write("\n" + json.dumps({**record, "looks": looks}) + "\n")
                 print(*key[:4], f"{sum(v['seconds'] for v in looks.values()):.1f} s", flush=True)
 
 

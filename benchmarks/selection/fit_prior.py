@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from backbones import SMALL_SIDE
 from ground_truth import records
 
 from autotl.ranking import Evidence, Prior
@@ -67,14 +69,14 @@ class Shelf:
         return np.array([logit(t, self.n_test) for t in self.truth])
 
 
-def read_shelves(work: Path, native: bool = False) -> list[Shelf]:
-    """Return all sets whose pairs were all looked at and measured."""
+def read_shelves(work: Path) -> list[Shelf]:
+    """Return sets with four pairs or more that were looked at and measured at 96 pixels."""
     truth = {_key(r): r["accuracy"] for r in records(work)}
     groups: dict[tuple[str, str, str], list[tuple[Evidence, float, dict, float]]] = defaultdict(
         list
     )
     for record in records(work / "evidence"):
-        if _key(record) not in truth or (not native and record["input_side"] > 96):
+        if _key(record) not in truth or record["input_side"] > SMALL_SIDE:
             continue
         for name, seen in record["looks"].items():
             pair = (_evidence(record, seen), truth[_key(record)], record, seen["seconds"])
@@ -130,18 +132,17 @@ def _evidence(record: dict[str, Any], seen: dict[str, Any]) -> Evidence:
 
 def fit(shelves: Sequence[Shelf], weighed: Sequence[str] = WEIGHED) -> dict[str, Any]:
     """Return the prior's coefficients for one modality."""
-    names = [
-        n for n in weighed if any(np.isfinite(INPUTS[n](e)) for s in shelves for e in s.evidence)
-    ]
-    facts = [n for n in FACTS if n in names]
-    weights = within(shelves, names)
-    level = between(shelves)
-    static = within(shelves, facts)
+    return {**means(shelves, weighed), "spread": spread(shelves, weighed)}
+
+
+def means(shelves: Sequence[Shelf], weighed: Sequence[str] = WEIGHED) -> dict[str, Any]:
+    """Return the coefficients of what is expected, without its spread."""
+    everything = [e for s in shelves for e in s.evidence]
+    names = [n for n in weighed if any(np.isfinite(INPUTS[n](e)) for e in everything)]
     return {
-        "level": level,
-        "weights": weights,
-        "static": static,
-        "spread": spread(shelves, {"level": level, "weights": weights, "static": static}),
+        "level": between(shelves),
+        "weights": within(shelves, names),
+        "static": within(shelves, [n for n in FACTS if n in names]),
     }
 
 
@@ -195,20 +196,18 @@ def between(shelves: Sequence[Shelf]) -> list[float]:
     return np.linalg.solve(X.T @ X + penalty, X.T @ y).tolist()
 
 
-def spread(shelves: Sequence[Shelf], coefficients: dict[str, Any]) -> list[float]:
-    """Fit the variance of the error: a part of the model, and a share of the sampling variance."""
-    prior = Prior({**coefficients, "spread": [0.05, 1.0]})
+def spread(shelves: Sequence[Shelf], weighed: Sequence[str]) -> list[float]:
+    """Fit the variance of errors on families left out: a constant, and a share of sampling."""
     errors, sampling = [], []
-    for s in shelves:
-        for e, expectation, target in zip(
-            s.evidence, prior.expect(s.evidence), s.target, strict=True
-        ):
-            p = min(max(expectation.expected, 1e-3), 1 - 1e-3)
-            errors.append(min((np.log(p / (1 - p)) - target) ** 2, 4.0))
-            sampling.append(1 / (e.n_samples * max(p * (1 - p), 1e-3)))
+    for family in sorted({s.family for s in shelves}):
+        kept = [s for s in shelves if s.family != family] or list(shelves)
+        prior = Prior({**means(kept, weighed), "spread": [0.05, 1.0]})
+        for s in (s for s in shelves if s.family == family):
+            for e, x, target in zip(s.evidence, prior.expect(s.evidence), s.target, strict=True):
+                p = min(max(x.expected, 1e-3), 1 - 1e-3)
+                errors.append((np.log(p / (1 - p)) - target) ** 2)
+                sampling.append(1 / (e.n_samples * max(p * (1 - p), 1e-3)))
     X = np.stack([np.ones(len(errors)), sampling], axis=1)
-    from scipy.optimize import nnls
-
     found, _ = nnls(X, np.array(errors))
     return [max(float(found[0]), 1e-3), float(found[1])]
 

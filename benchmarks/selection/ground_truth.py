@@ -95,7 +95,7 @@ def measure_all(args: argparse.Namespace) -> None:
             record = {**facts(name, task, spec), **measure(task, spec, method, args)}
             record |= {"method": method, "seed": args.seed}
             with out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write("\n" + json.dumps(record) + "\n")
             print(*key[:4], f"{record['accuracy']:.4f}", f"{record['seconds']:.0f} s", flush=True)
 
 
@@ -123,7 +123,10 @@ def done(work: Path) -> set[tuple[Any, ...]]:
 
 
 def records(work: Path) -> Iterator[dict[str, Any]]:
-    """Yield what was measured; a last line that was cut short is left out."""
+    """Yield what was measured; a line that was cut short is left out.
+
+    Each is written with a line break before it, so that it never joins one that was cut short.
+    """
     for file in sorted(work.glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:

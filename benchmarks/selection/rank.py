@@ -20,9 +20,10 @@ import numpy as np
 from scipy.stats import weightedtau
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from fit_prior import FACTS, Shelf, design, fit, read_shelves, within
+from fit_prior import FACTS, Shelf, design, means, read_shelves, within
 
 from autotl.ranking import Prior
+from autotl.registry import get_registry
 
 LOOK = "quarter"
 REPETITIONS = 10_000
@@ -33,11 +34,13 @@ Ranker = Callable[[Shelf, Sequence[Shelf]], np.ndarray]
 
 
 def by_score(name: str) -> Ranker:
-    """Rank by one score or measure as it is; what lacks it comes last."""
+    """Rank by one score or measure, the right way round; what lacks it comes last."""
+    measures = get_registry().similarities
+    sign = -1 if name in measures and not measures.get(name).greater_is_closer else 1
 
     def values(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
         found = [{**e.scores, **e.similarity}.get(name, np.nan) for e in shelf.evidence]
-        column = np.array(found, float)
+        column = sign * np.array(found, float)
         return np.where(np.isfinite(column), column, -np.inf)
 
     return values
@@ -45,7 +48,7 @@ def by_score(name: str) -> Ranker:
 
 def combination(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
     """Rank by the prior's expectation, fitted without the family."""
-    prior = Prior(fit(others))
+    prior = Prior({**means(others), "spread": [0.05, 1.0]})
     return np.array([x.expected for x in prior.expect(shelf.evidence)])
 
 
@@ -108,7 +111,7 @@ def table(shelves: Sequence[Shelf], method: str, modality: str) -> dict[str, dic
     return {name: by_set for name, by_set in found.items() if len(by_set) == len(judged)}
 
 
-def means(by_set: dict[str, dict[str, float]]) -> dict[str, float]:
+def mean_figures(by_set: dict[str, dict[str, float]]) -> dict[str, float]:
     """Return the means over sets."""
     return {
         key: float(np.mean([v[key] for v in by_set.values()]))
@@ -128,7 +131,7 @@ def difference(
 
 def show(found: dict[str, dict[str, Any]], title: str, seed: int) -> dict[str, Any]:
     """Print one table and return it with the comparisons."""
-    summary = {name: means(by_set) for name, by_set in found.items()}
+    summary = {name: mean_figures(by_set) for name, by_set in found.items()}
     n_sets = len(found[COMBINATION])
     print(f"\n{title}: {n_sets} sets")
     print("| ranker | weighted tau | regret@1 | regret@3 |\n|---|---|---|---|")

@@ -92,14 +92,7 @@ def test_given_source_is_compared_with():
 def test_given_source_moves_no_expectation():
     images, y = toy_images(60)
     usual, compared = (
-        autotl.rank(
-            images,
-            y,
-            source=source,
-            backbones="embedded/natural-base",
-            progress=False,
-            cache=False,
-        )
+        autotl.rank(images, y, source=source, backbones="embedded/natural-base", progress=False)
         for source in (None, toy_images(30, seed=5)[0])
     )
 
@@ -119,7 +112,7 @@ def test_labels_of_a_source_may_be_a_series():
 
 
 def test_uneven_classes_are_said_to_say_little():
-    images, y = toy_images(100, n_classes=2)
+    images, _ = toy_images(100, n_classes=2)
     uneven = np.r_[np.zeros(90, int), np.ones(10, int)]
 
     found = autotl.rank(images, uneven, backbones="embedded/glyphs", progress=False)
