@@ -171,6 +171,8 @@ def show_ranking(ranking: Mapping[str, Any]) -> None:
         click.echo(f"{backbone['name']} was skipped: {backbone['reason']}")
     if not lines:
         click.echo("No backbone could be looked at.")
+    for warning in ranking["warnings"]:
+        note(f"Warning: {warning}")
 
 
 def _values(lines: Sequence[Mapping[str, Any]], key: str, rank: int) -> list[Column]:
