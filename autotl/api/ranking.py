@@ -147,6 +147,8 @@ def _rank(X: Any, y: Any, source: Any, arguments: dict[str, Any], options: _Opti
         found, _ = rank_backbones(
             screening, shelf.usable, skipped=skipped, on_ranking=options.on_ranking
         )
+        for text in found.warnings[len(task.warnings) :]:
+            display.message(text)
     finally:
         display.close()
     if screening.interrupted and not len(found):

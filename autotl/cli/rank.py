@@ -115,6 +115,9 @@ def rank(ctx: click.Context, /, data: str, **options: Any) -> None:
             ctx.exit(EXIT_INTERRUPTED)
         return
     show_ranking(found.to_dict())
+    if not options["progress"]:
+        for warning in found.warnings:
+            note(f"Warning: {warning}")
     if found.interrupted:
         note("Interrupted: backbones were seen on fewer samples than usual, or not at all.")
     if options["report"]:
@@ -171,8 +174,6 @@ def show_ranking(ranking: Mapping[str, Any]) -> None:
         click.echo(f"{backbone['name']} was skipped: {backbone['reason']}")
     if not lines:
         click.echo("No backbone could be looked at.")
-    for warning in ranking["warnings"]:
-        note(f"Warning: {warning}")
 
 
 def _values(lines: Sequence[Mapping[str, Any]], key: str, rank: int) -> list[Column]:

@@ -20,9 +20,10 @@ import numpy as np
 from scipy.stats import weightedtau
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from fit_prior import FACTS, Shelf, design, means, read_shelves, within
+from fit_prior import FACTS, Shelf, design, means, read_shelves
 
 from autotl.ranking import Prior
+from autotl.ranking.prior import centred
 from autotl.registry import get_registry
 
 LOOK = "quarter"
@@ -53,9 +54,11 @@ def combination(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
 
 
 def static_prior(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
-    """Rank by size and published accuracy alone."""
-    weights = within(others, FACTS)
-    return design(shelf, list(weights)) @ np.array(list(weights.values()))
+    """Rank by size, published accuracy and cost alone, weights of either sign."""
+    D = np.concatenate([design(s, FACTS) for s in others])
+    t = np.concatenate([centred(s.target) for s in others])
+    weights = np.linalg.solve(D.T @ D + 1e-3 * len(D) * np.eye(len(FACTS)), D.T @ t)
+    return design(shelf, FACTS) @ weights
 
 
 def always_the_same(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
