@@ -111,10 +111,15 @@ def rank(ctx: click.Context, /, data: str, **options: Any) -> None:
         write_ranking(found.to_dict(), Path(options["report"]))
     if options["as_json"]:
         print_json(found.to_dict())
-        if found.interrupted:
-            ctx.exit(EXIT_INTERRUPTED)
-        return
-    show_ranking(found.to_dict())
+    else:
+        show_ranking(found.to_dict())
+        _notes(found, options)
+    if found.interrupted:
+        ctx.exit(EXIT_INTERRUPTED)
+
+
+def _notes(found: "Ranking", options: Mapping[str, Any]) -> None:
+    """Say what is no line of the table."""
     if not options["progress"]:
         for warning in found.warnings:
             note(f"Warning: {warning}")
@@ -122,8 +127,6 @@ def rank(ctx: click.Context, /, data: str, **options: Any) -> None:
         note("Interrupted: backbones were seen on fewer samples than usual, or not at all.")
     if options["report"]:
         note(f"Report: {options['report']}")
-    if found.interrupted:
-        ctx.exit(EXIT_INTERRUPTED)
 
 
 class _Preview:

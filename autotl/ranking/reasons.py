@@ -40,14 +40,16 @@ def _features(evidence: Evidence, shelf: Sequence[Evidence]) -> str:
     value = evidence.scores.get(_LOO)
     if value is None:
         return ""
+    # Accuracies grow with the samples seen.
     alike = [
         e.scores[_LOO] for e in shelf if _LOO in e.scores and e.n_samples == evidence.n_samples
     ]
+    among = "here" if len(alike) == len(shelf) else "of those that saw as many"
     behind = 100 * (max(alike) - value)
     text = f"frozen features tell {100 * value:.0f} % of the samples apart"
     if behind < 0.05:
-        return f"{text}, the most here"
-    return f"{text}, {behind:.0f} points behind the most" if behind >= 0.5 else text
+        return f"{text}, the most {among}"
+    return f"{text}, {behind:.0f} points behind the most {among}" if behind >= 0.5 else text
 
 
 def _source(evidence: Evidence) -> str:
