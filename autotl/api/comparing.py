@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotl import defaults
-from autotl.api.reading import LEAST_OF_DOMAIN, read_domain
-from autotl.data import read
+from autotl.api.reading import LEAST_OF_DOMAIN, read_domain, read_other
 from autotl.data.samples import find_modality
 from autotl.errors import BackboneUnavailableError, InvalidDataError
 from autotl.features import BackboneSession
@@ -113,9 +112,9 @@ def similarity_source(
     """Read two folders, tables or archives and compare them; see `similarity`."""
     columns = {"text": text, "label": label, "image": image}
     modality = arguments.pop("modality", None)
-    there = read(target, modality=modality, require_labels=False, **columns)
+    there = read_other(target, columns, modality)
     modality = modality or there.modality
-    here = read(source, modality=modality, require_labels=False, **columns)
+    here = read_other(source, columns, modality)
     return similarity(
         here.X, there.X, y_source=here.y, y_target=there.y, modality=modality, **arguments
     )

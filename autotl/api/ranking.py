@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from autotl import defaults
-from autotl.api.reading import read_domain, read_labels, read_source
-from autotl.data import Task, read
+from autotl.api.reading import read_domain, read_labels, read_other, read_source
+from autotl.data import Task
 from autotl.errors import InvalidDataError
 from autotl.features import ActivationStore, Caching
 from autotl.ranking import RUNGS, Ranking, Screening, Source, rank_backbones
@@ -102,7 +102,7 @@ def rank_source(
     data, extra = read_source(path, columns, None, groups_column, modality)
     given = None
     if source is not None:
-        other = read(source, modality=extra["modality"], require_labels=False, **columns)
+        other = read_other(source, {**columns, "split": None}, extra["modality"])
         given = (other.X, other.y)
     own = {f.name for f in fields(_Options)} & arguments.keys()
     options = _Options(**{name: arguments.pop(name) for name in own})

@@ -93,6 +93,16 @@ def read_source(
     return data, extra
 
 
+def read_other(path: str | Path, columns: dict[str, Any], modality: str | None) -> RawData:
+    """Read data to compare with, which may lack the label column of the user's own."""
+    try:
+        return read(path, modality=modality, require_labels=False, **columns)
+    except InvalidDataError:
+        if columns.get("label") is None:
+            raise
+    return read(path, modality=modality, require_labels=False, **{**columns, "label": None})
+
+
 def read_domain(
     modality: ModalitySpec, name: str, X: Any, y: Any, *, most: int, seed: int
 ) -> tuple[Samples, np.ndarray | None]:

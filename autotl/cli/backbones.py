@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl.cli.group import debug_option
-from autotl.cli.options import given, json_option, permissive_option, working
+from autotl.cli.options import (
+    given,
+    json_option,
+    permissive_option,
+    weights_option,
+    working,
+)
 from autotl.cli.render import Column, note, number, print_json, print_table
 from autotl.result.wording import yes_or_no
 
@@ -20,9 +26,7 @@ _KNOWN_SIZE_BYTES = 10_000  # below it, a source only says that there is somethi
 
 @click.command()
 @click.option("--modality", metavar="NAME", help="Only those that read this kind of sample.")
-@click.option(
-    "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
-)
+@weights_option
 @permissive_option
 @json_option
 @debug_option

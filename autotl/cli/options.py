@@ -8,13 +8,19 @@ from typing import Any, TypeVar
 
 import click
 
+from autotl import defaults
+
 __all__ = [
+    "backbones_option",
+    "cache_option",
     "column_options",
     "duration",
     "given",
     "json_option",
+    "machine_options",
     "permissive_option",
     "split_commas",
+    "weights_option",
     "working",
 ]
 
@@ -58,6 +64,46 @@ def column_options(function: _F) -> _F:
     ):
         function = click.option(f"--{name}", metavar="COLUMN", help=text)(function)
     return function
+
+
+def backbones_option(function: _F) -> _F:
+    """Add `--backbones`."""
+    return click.option(
+        "--backbones",
+        multiple=True,
+        callback=split_commas,
+        metavar="NAMES",
+        help="Names or patterns such as 'embedded/*', comma-separated.  [default: all usable]",
+    )(function)
+
+
+def weights_option(function: _F) -> _F:
+    """Add `--weights`."""
+    return click.option(
+        "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
+    )(function)
+
+
+def machine_options(function: _F) -> _F:
+    """Add `--seed` and `--device`."""
+    function = click.option(
+        "--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]"
+    )(function)
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help=f"Of everything random.  [default: {defaults.SEED}]",
+    )(function)
+
+
+def cache_option(function: _F) -> _F:
+    """Add `--cache` and `--no-cache`."""
+    return click.option(
+        "--cache/--no-cache",
+        default=True,
+        help="Keep what frozen layers compute on disk; see `autotl cache`.  [default: cache]",
+    )(function)
 
 
 def permissive_option(function: _F) -> _F:

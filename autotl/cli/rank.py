@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotl import defaults
 from autotl.cli.group import EXIT_INTERRUPTED, debug_option
 from autotl.cli.options import (
+    backbones_option,
+    cache_option,
     column_options,
     given,
     json_option,
+    machine_options,
     permissive_option,
     split_commas,
+    weights_option,
     working,
 )
 from autotl.cli.render import Column, note, print_json, print_table
@@ -40,16 +43,8 @@ _FIRST_SHOWN = ("ridge_loo", "knn_loo", "logme", "h_score")
 @click.option("--split", metavar="COLUMN", help="Column that says which rows are for the test.")
 @column_options
 @click.option("--modality", metavar="NAME", help="Kind of samples, where DATA leaves it open.")
-@click.option(
-    "--backbones",
-    multiple=True,
-    callback=split_commas,
-    metavar="NAMES",
-    help="Names or patterns such as 'embedded/*', comma-separated.  [default: all usable]",
-)
-@click.option(
-    "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
-)
+@backbones_option
+@weights_option
 @click.option("--download", is_flag=True, help="Allow downloading weights.")
 @permissive_option
 @click.option(
@@ -72,18 +67,8 @@ _FIRST_SHOWN = ("ridge_loo", "knn_loo", "logme", "h_score")
     metavar="N",
     help="Most samples to look at through one backbone.  [default: 1000]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help=f"Of everything random.  [default: {defaults.SEED}]",
-)
-@click.option("--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]")
-@click.option(
-    "--cache/--no-cache",
-    default=True,
-    help="Keep what frozen layers compute on disk; see `autotl cache`.  [default: cache]",
-)
+@machine_options
+@cache_option
 @click.option("--report", "report", metavar="FILE", help="Also write table and plot as HTML.")
 @click.option("--progress/--no-progress", default=True, help="Show what happens meanwhile.")
 @json_option
@@ -105,15 +90,17 @@ def rank(ctx: click.Context, /, data: str, **options: Any) -> None:
     except KeyboardInterrupt:
         note("Interrupted before anything was known.")
         ctx.exit(EXIT_INTERRUPTED)
-    if options["report"]:
-        from autotl.result.report import write_ranking
-
-        write_ranking(found.to_dict(), Path(options["report"]))
+    # A page that cannot be written must not cost what was computed.
     if options["as_json"]:
         print_json(found.to_dict())
     else:
         show_ranking(found.to_dict())
         _notes(found, options)
+    if options["report"]:
+        from autotl.result.report import write_ranking
+
+        write_ranking(found.to_dict(), Path(options["report"]))
+        note(f"Report: {options['report']}")
     if found.interrupted:
         ctx.exit(EXIT_INTERRUPTED)
 
@@ -125,8 +112,6 @@ def _notes(found: "Ranking", options: Mapping[str, Any]) -> None:
             note(f"Warning: {warning}")
     if found.interrupted:
         note("Interrupted: backbones were seen on fewer samples than usual, or not at all.")
-    if options["report"]:
-        note(f"Report: {options['report']}")
 
 
 class _Preview:

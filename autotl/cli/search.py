@@ -12,12 +12,16 @@ import click
 from autotl import defaults
 from autotl.cli.group import EXIT_INTERRUPTED, debug_option
 from autotl.cli.options import (
+    backbones_option,
+    cache_option,
     column_options,
     duration,
     given,
     json_option,
+    machine_options,
     permissive_option,
     split_commas,
+    weights_option,
     working,
 )
 from autotl.cli.render import Column, note, print_facts, print_json, print_table
@@ -73,13 +77,7 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
 @click.option(
     "--metric", metavar="NAME", help="scikit-learn scorer.  [default: accuracy, or balanced]"
 )
-@click.option(
-    "--backbones",
-    multiple=True,
-    callback=split_commas,
-    metavar="NAMES",
-    help="Names or patterns such as 'embedded/*', comma-separated.  [default: all usable]",
-)
+@backbones_option
 @click.option(
     "--adaptations",
     multiple=True,
@@ -87,23 +85,11 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
     metavar="NAMES",
     help="Names or patterns, comma-separated.  [default: all]",
 )
-@click.option(
-    "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
-)
+@weights_option
 @click.option("--download", is_flag=True, help="Allow downloading weights.")
 @permissive_option
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help=f"Of everything random.  [default: {defaults.SEED}]",
-)
-@click.option("--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]")
-@click.option(
-    "--cache/--no-cache",
-    default=True,
-    help="Keep what frozen layers compute on disk; see `autotl cache`.  [default: cache]",
-)
+@machine_options
+@cache_option
 @click.option(
     "--views",
     type=click.IntRange(min=1),

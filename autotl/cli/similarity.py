@@ -4,9 +4,16 @@ from typing import Any
 
 import click
 
-from autotl import defaults
 from autotl.cli.group import debug_option
-from autotl.cli.options import column_options, given, json_option, split_commas, working
+from autotl.cli.options import (
+    column_options,
+    given,
+    json_option,
+    machine_options,
+    split_commas,
+    weights_option,
+    working,
+)
 from autotl.cli.render import Column, note, print_facts, print_json, print_table
 
 __all__ = ["similarity"]
@@ -23,9 +30,7 @@ _ARGUMENTS = (
 @column_options
 @click.option("--modality", metavar="NAME", help="Kind of samples, where the data leaves it open.")
 @click.option("--backbone", metavar="NAME", help="Who looks.  [default: the largest usable]")
-@click.option(
-    "--weights", multiple=True, metavar="DIR", help="Folder with a backbones.toml; repeatable."
-)
+@weights_option
 @click.option(
     "--similarities",
     multiple=True,
@@ -39,13 +44,7 @@ _ARGUMENTS = (
     metavar="N",
     help="Most samples of either side.  [default: 1000]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help=f"Of everything random.  [default: {defaults.SEED}]",
-)
-@click.option("--device", metavar="NAME", help="cpu, cuda or mps.  [default: the best there is]")
+@machine_options
 @json_option
 @debug_option
 @click.pass_context

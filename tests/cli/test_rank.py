@@ -119,3 +119,28 @@ def test_similarity_prints_a_table(photos):
 
     assert "embedded/glyphs" in found.stdout
     assert "closer is" in found.stdout
+
+
+def test_source_may_lack_the_label_column(tmp_path):
+    own, other = tmp_path / "own.csv", tmp_path / "other.csv"
+    lines = [f"{'good' if i % 2 else 'bad'} film number {i}" for i in range(40)]
+    own.write_text("text,label\n" + "".join(f"{t},{i % 2}\n" for i, t in enumerate(lines)))
+    other.write_text("text\n" + "".join(f"{t} again\n" for t in lines))
+
+    found = run(
+        "rank", own, "--text", "text", "--label", "label", "--source", other, "--json",
+        "--backbones", "embedded/words", "--no-progress",
+    )  # fmt: skip
+
+    assert found.exit_code == 0, found.stderr
+    (line,) = json.loads(found.stdout)["backbones"]
+    assert {"word_js", "mmd"} <= line["similarity"].keys()
+
+
+def test_page_that_cannot_be_written_costs_no_ranking(photos, tmp_path):
+    (tmp_path / "file").touch()
+
+    found = rank(photos, "--no-progress", "--report", tmp_path / "file" / "ranking.html")
+
+    assert found.exit_code == 1
+    assert "embedded/glyphs" in found.stdout
