@@ -31,9 +31,9 @@ from autotl.specs import BackboneSpec
 # Wider sets (leep, nce, h_score, nleep, layers, similarity) were tried and brought nothing.
 WEIGHED = (
     "ridge_loo", "knn_loo", "logme", "parc", "gbc",
-    "log_params", "published_accuracy", "log_cost",
+    "log_params", "published_accuracy",
 )  # fmt: skip
-FACTS = ("log_params", "published_accuracy", "log_cost")
+FACTS = ("log_params", "published_accuracy")
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # smaller ones overfit some dozen sets
 ANCHOR = "ridge_loo"
 

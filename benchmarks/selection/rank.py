@@ -54,7 +54,7 @@ def combination(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
 
 
 def static_prior(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
-    """Rank by size, published accuracy and cost alone, weights of either sign."""
+    """Rank by size and published accuracy alone, weights of either sign."""
     D = np.concatenate([design(s, FACTS) for s in others])
     t = np.concatenate([centred(s.target) for s in others])
     weights = np.linalg.solve(D.T @ D + 1e-3 * len(D) * np.eye(len(FACTS)), D.T @ t)

@@ -72,6 +72,13 @@ def test_more_samples_mean_less_spread(prior):
     assert few >= many > 0
 
 
+def test_speed_of_the_machine_changes_nothing(prior):
+    shelf = [evidence("a", 0.8), evidence("b", 0.7)]
+    slower = [dataclasses.replace(e, seconds_per_sample=7.0 / e.scores["knn_loo"]) for e in shelf]
+
+    assert prior.expect(shelf) == prior.expect(slower)
+
+
 def test_extreme_evidence_stays_inside_the_unit_interval(prior):
     for expectation in prior.expect([evidence("a", 1.0), evidence("b", 0.0)]):
         assert 0 <= expectation.expected <= 1
@@ -88,7 +95,7 @@ def test_shipped_inputs_exist(prior):
 
     assert set(prior.coefficients["weights"]) <= INPUTS.keys()
     assert prior.needs - set(INPUTS) == set()
-    facts = {"log_params", "published_accuracy", "log_pixels", "log_cost"}
+    facts = {"log_params", "published_accuracy"}
     assert prior.needs <= known | facts
 
 
