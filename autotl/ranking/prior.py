@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from autotl.ranking.evidence import LAYERS, Evidence, known, logit
+from autotl.specs import BackboneSpec
 
-__all__ = ["INPUTS", "Expectation", "Prior"]
+__all__ = ["INPUTS", "Expectation", "MethodGain", "Prior"]
 
 _ANCHOR = "ridge_loo"
 _LEAST_SPREAD = 0.002
@@ -33,6 +34,21 @@ class Expectation:
     expected: float
     spread: float
     static: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodGain:
+    """What a method adds to a tuned probe, in log-odds of accuracy.
+
+    Args:
+        gain: On average.
+        spread: One standard deviation of that from task to task.
+        pair_spread: One standard deviation from backbone to backbone of one task.
+    """
+
+    gain: float
+    spread: float
+    pair_spread: float
 
 
 def _share(name: str) -> Callable[[Evidence], float]:
@@ -98,17 +114,21 @@ INPUTS: Mapping[str, Callable[[Evidence], float]] = {
 
 
 class Prior:
-    """A linear model of the log-odds of accuracy after transfer.
+    """What to expect of the log-odds of accuracy after transfer: a level, and each one's offset.
 
-    The level of a task comes from the leave-one-out accuracies of all backbones, the distance of
-    a backbone from the others from all inputs, as differences from their mean over the shelf.
-    Adding a backbone thus changes no order among others that have the same inputs. An input that
-    is missing counts as the mean of the shelf.
+    The level of a task comes from the leave-one-out accuracies of all backbones, which rise with
+    the samples seen. How far a backbone stands from the others is told twice: by the scores, as a
+    weighted sum of their differences from the mean of the shelf, and, for a backbone with a
+    record, by how far it stood from the others on other sets. Both are joined by their precision:
+    with few samples the record counts more, with many the scores. What a record says of a task is
+    known but for a common factor (some tasks keep backbones further apart than others) and
+    something of each backbone's own. Records say how those that have one differ among themselves;
+    how these stand to others, the scores alone say. An input that is missing counts as the mean of
+    the shelf.
 
     Args:
-        coefficients: Of one modality: `level` (intercept, slope, slope of the log share of samples
-            seen), `weights` by input, `static` by input, `spread` (variance of the model, share of
-            the binomial variance).
+        coefficients: Of one modality: `level` (how fast accuracy grows), `weights` and `static` by
+            input, `record` (by backbone), `doubt` (variances, see `fit_prior.py`), `methods`.
     """
 
     def __init__(self, coefficients: Mapping[str, Any]) -> None:
@@ -131,40 +151,106 @@ class Prior:
         """Whether a score of a text encoder's layer average counts."""
         return any(name.endswith(LAYERS) for name in self.coefficients["weights"])
 
+    def method_gain(
+        self,
+        method: str,
+        expected_logit: float,
+        n_per_class: float,
+        spec: BackboneSpec | None = None,
+    ) -> MethodGain | None:
+        """Return what a method adds to a tuned probe; None where it was not measured.
+
+        Args:
+            method: Name of the adaptation method.
+            expected_logit: Log-odds of accuracy to expect of the probe.
+            n_per_class: Training samples over classes.
+            spec: The backbone: some gain more than others, as measured on other sets.
+        """
+        found = self.coefficients.get("methods", {}).get(method)
+        if found is None:
+            return None
+        constant, by_logit, by_samples = found["gain"]
+        own = found["backbones"].get(record_key(spec), 0.0) if spec else 0.0
+        task = constant + by_logit * expected_logit + by_samples * float(np.log(n_per_class))
+        return MethodGain(
+            gain=task + own,
+            spread=found["spread"],
+            pair_spread=found["pair_spread"],
+        )
+
     def expect(self, evidence: Sequence[Evidence]) -> list[Expectation]:
         """Return what to expect of each backbone of one shelf, all seen on the same samples."""
         if not evidence:
             return []
-        level = self._level(evidence)
-        logits = level + self._offsets(evidence, self.coefficients["weights"])
-        static = level + self._offsets(evidence, self.coefficients["static"])
-        model, binomial = self.coefficients["spread"]
-        found = []
-        for e, here, before in zip(evidence, logits, static, strict=True):
-            p = 1 / (1 + np.exp(-here))
-            sampling = binomial / (e.n_samples * max(p * (1 - p), 1e-3))
-            spread = float(np.sqrt(model + sampling)) * p * (1 - p)
-            found.append(
-                Expectation(
-                    expected=float(p),
-                    spread=max(float(spread), _LEAST_SPREAD),
-                    static=float(1 / (1 + np.exp(-before))),
-                )
+        level = self.level(evidence)
+        offsets, variances = self._joined(evidence, level)
+        before = level + _weighed(evidence, self.coefficients["static"])
+        shares = 1 / (1 + np.exp(-(level + offsets)))
+        doubt = self.coefficients["doubt"]
+        variances += doubt["level"] + doubt["growth"] * still_to_grow(evidence) ** 2
+        spreads = np.sqrt(variances) * shares * (1 - shares)
+        return [
+            Expectation(
+                expected=float(p),
+                spread=max(float(spread), _LEAST_SPREAD),
+                static=float(1 / (1 + np.exp(-static))),
             )
-        return found
+            for p, spread, static in zip(shares, spreads, before, strict=True)
+        ]
 
-    def _level(self, evidence: Sequence[Evidence]) -> float:
-        intercept, slope, growth = self.coefficients["level"]
+    def level(self, evidence: Sequence[Evidence]) -> float:
+        """Return the mean log-odds to expect of a shelf."""
         anchors = [INPUTS[_ANCHOR](e) for e in evidence]
         anchor = float(np.nanmean(anchors)) if np.isfinite(anchors).any() else 0.0
-        seen = np.mean([np.log(e.n_samples / e.target.n_train) for e in evidence])
-        return float(intercept + slope * anchor + growth * seen)
+        return anchor + float(self.coefficients["level"]) * still_to_grow(evidence)
 
-    def _offsets(self, evidence: Sequence[Evidence], weights: Mapping[str, float]) -> np.ndarray:
-        total = np.zeros(len(evidence))
-        for name, weight in weights.items():
-            total += weight * centred([INPUTS[name](e) for e in evidence])
-        return total
+    def says(self, evidence: Sequence[Evidence]) -> np.ndarray:
+        """Return how far the scores see each backbone from the shelf's mean, in log-odds."""
+        return _weighed(evidence, self.coefficients["weights"])
+
+    def _joined(self, evidence: Sequence[Evidence], level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return offsets of scores and records together, and the variance of their errors."""
+        doubt = self.coefficients["doubt"]
+        offsets = self.says(evidence)
+        noise = doubt["scores"] + doubt["sampling"] * sampling(evidence, level)
+        variances = np.full(len(evidence), noise)
+        values = [self.coefficients["record"].get(record_key(e.spec)) for e in evidence]
+        known = [i for i, value in enumerate(values) if value is not None]
+        if len(known) < 2:
+            return offsets, variances
+        record = centred([values[i] for i in known])
+        before = offsets[known].mean() + record
+        prior = doubt["record"] * np.eye(len(known)) + doubt["scale"] * np.outer(record, record)
+        trust = np.linalg.solve(prior + noise * np.eye(len(known)), prior)
+        offsets[known] = before + trust.T @ (offsets[known] - before)
+        variances[known] = noise * np.diag(trust)
+        return offsets, variances
+
+
+def record_key(spec: BackboneSpec) -> str:
+    """Return what a backbone's record goes by: with other inputs it is another backbone."""
+    return f"{spec.name}@{spec.input_size[-1]}" if spec.input_size else spec.name
+
+
+def still_to_grow(evidence: Sequence[Evidence]) -> float:
+    """Return how much a look leaves to learn: e-folds of samples to come, by samples a class."""
+    target = evidence[0].target
+    seen = float(np.mean([e.n_samples for e in evidence]))
+    return float(np.log(max(target.n_train / seen, 1.0)) * np.sqrt(target.n_classes / seen))
+
+
+def sampling(evidence: Sequence[Evidence], level: float) -> float:
+    """Return the binomial variance of log-odds at a level, from the samples seen."""
+    p = 1 / (1 + np.exp(-level))
+    seen = float(np.mean([e.n_samples for e in evidence]))
+    return float(1 / (seen * max(p * (1 - p), 1e-3)))
+
+
+def _weighed(evidence: Sequence[Evidence], weights: Mapping[str, float]) -> np.ndarray:
+    total = np.zeros(len(evidence))
+    for name, weight in weights.items():
+        total += weight * centred([INPUTS[name](e) for e in evidence])
+    return total
 
 
 def centred(values: Sequence[float]) -> np.ndarray:

@@ -3,8 +3,9 @@
     python benchmarks/selection/fit_prior.py --work /tmp/truth --out autotl/ranking/prior.json
 
 Learns from the looks of `evidence.py` and the true accuracies of `ground_truth.py`: within a set,
-how the log-odds of accuracy differ between backbones; between sets, their level. `rank.py` judges
-the same fit with each family of sets left out in turn.
+how the log-odds of accuracy differ between backbones; between sets, their level. What is expected
+is the accuracy of a tuned probe; what LP-FT adds to it is fitted apart. `rank.py` judges the same
+fit with each family of sets left out in turn.
 """
 
 import argparse
@@ -21,11 +22,12 @@ from scipy.optimize import nnls
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from backbones import SMALL_SIDE
+from gains import PROBE, TUNED, fit_gains, read_gains
 from ground_truth import records
 
 from autotl.ranking import Evidence, Prior
 from autotl.ranking.evidence import Target, logit
-from autotl.ranking.prior import INPUTS, centred
+from autotl.ranking.prior import INPUTS, centred, record_key, sampling, still_to_grow
 from autotl.specs import BackboneSpec
 
 # Wider sets (leep, nce, h_score, nleep, layers, similarity) were tried and brought nothing.
@@ -36,6 +38,8 @@ WEIGHED = (
 FACTS = ("log_params", "published_accuracy")
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)  # smaller ones overfit some dozen sets
 ANCHOR = "ridge_loo"
+LEAST_DOUBT = 1e-3  # variance of log-odds
+_NO_GROWTH = {"level": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,17 +137,73 @@ def _evidence(record: dict[str, Any], seen: dict[str, Any]) -> Evidence:
 
 def fit(shelves: Sequence[Shelf], weighed: Sequence[str] = WEIGHED) -> dict[str, Any]:
     """Return the prior's coefficients for one modality."""
-    return {**means(shelves, weighed), "spread": spread(shelves, weighed)}
+    return {**means(shelves, weighed), "doubt": doubt(shelves, weighed)}
 
 
 def means(shelves: Sequence[Shelf], weighed: Sequence[str] = WEIGHED) -> dict[str, Any]:
-    """Return the coefficients of what is expected, without its spread."""
+    """Return what scores, facts and records say, without how far to believe each."""
     everything = [e for s in shelves for e in s.evidence]
     names = [n for n in weighed if any(np.isfinite(INPUTS[n](e)) for e in everything)]
     return {
-        "level": between(shelves),
+        "level": growth(shelves),
         "weights": within(shelves, names),
         "static": within(shelves, [n for n in FACTS if n in names]),
+        "record": records_of(shelves),
+    }
+
+
+def growth(shelves: Sequence[Shelf]) -> float:
+    """Fit how far the truth lies above leave-one-out accuracies, by what is still to learn."""
+    left = np.array([still_to_grow(s.evidence) for s in shelves])
+    gaps = [s.target.mean() - Prior(_NO_GROWTH).level(s.evidence) for s in shelves]
+    return float(left @ gaps / (left @ left))
+
+
+def records_of(shelves: Sequence[Shelf]) -> dict[str, float]:
+    """Return each backbone's mean log-odds above the others'; families of sets count alike."""
+    gains: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for s in shelves:
+        for e, gain in zip(s.evidence, centred(s.target), strict=True):
+            gains[record_key(e.spec)][s.family][s.name] = float(gain)
+    return {
+        name: float(np.mean([np.mean(list(sets.values())) for sets in families.values()]))
+        for name, families in sorted(gains.items())
+    }
+
+
+def doubt(shelves: Sequence[Shelf], weighed: Sequence[str]) -> dict[str, float]:
+    """Return the variances of errors on families left out, in log-odds.
+
+    `level` and `growth`: of a set's level, a constant and a multiple of the square of what was
+    still to learn. `scores` and `sampling`: of offsets by scores, a constant and a multiple of the
+    binomial variance. `scale` and `record`: of the factor by which a set stretches the record,
+    around 1, and of what each backbone has beside that.
+    """
+    levels, left, stretched, own, errors, noise = [], [], [], [], [], []
+    for family in sorted({s.family for s in shelves}):
+        kept = [s for s in shelves if s.family != family] or list(shelves)
+        prior = Prior(means(kept, weighed))
+        for s in (s for s in shelves if s.family == family):
+            level, target = prior.level(s.evidence), centred(s.target)
+            levels.append((level - s.target.mean()) ** 2)
+            left.append(still_to_grow(s.evidence) ** 2)
+            errors += ((prior.says(s.evidence) - target) ** 2).tolist()
+            noise += [sampling(s.evidence, level)] * len(target)
+            record = prior.coefficients["record"]
+            r = centred([record.get(record_key(e.spec), np.nan) for e in s.evidence])
+            if r.any():
+                factor = r @ target / (r @ r)
+                stretched.append((factor - 1) ** 2)
+                own.append(float(np.mean((target - factor * r) ** 2)))
+    level, growing = variance_parts(np.array(levels), np.array(left))
+    constant, share = variance_parts(np.array(errors), np.array(noise))
+    return {
+        "level": level,
+        "growth": growing,
+        "scores": max(constant, LEAST_DOUBT),
+        "sampling": share,
+        "scale": float(np.mean(stretched)) if stretched else 0.0,
+        "record": max(float(np.mean(own)), LEAST_DOUBT) if own else LEAST_DOUBT,
     }
 
 
@@ -203,30 +263,17 @@ def ridge(
     return np.asarray(found / scale)
 
 
-def between(shelves: Sequence[Shelf]) -> list[float]:
-    """Fit the level of a set from leave-one-out accuracies and the share of samples seen."""
-    anchors = [np.nanmean([INPUTS["ridge_loo"](e) for e in s.evidence]) for s in shelves]
-    seen = [np.mean([np.log(e.n_samples / e.target.n_train) for e in s.evidence]) for s in shelves]
-    X = np.stack([np.ones(len(shelves)), anchors, seen], axis=1)
-    y = np.array([s.target.mean() for s in shelves])
-    penalty = np.diag([0.0, 1e-3, 1e-2]) * len(y)
-    return np.linalg.solve(X.T @ X + penalty, X.T @ y).tolist()
+def variance_parts(squares: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
+    """Return the likeliest constant and multiple of `noise` in the variance of Gaussian errors.
 
-
-def spread(shelves: Sequence[Shelf], weighed: Sequence[str]) -> list[float]:
-    """Fit the variance of errors on families left out: a constant, and a share of sampling."""
-    errors, sampling = [], []
-    for family in sorted({s.family for s in shelves}):
-        kept = [s for s in shelves if s.family != family] or list(shelves)
-        prior = Prior({**means(kept, weighed), "spread": [0.05, 1.0]})
-        for s in (s for s in shelves if s.family == family):
-            for e, x, target in zip(s.evidence, prior.expect(s.evidence), s.target, strict=True):
-                p = min(max(x.expected, 1e-3), 1 - 1e-3)
-                errors.append((np.log(p / (1 - p)) - target) ** 2)
-                sampling.append(1 / (e.n_samples * max(p * (1 - p), 1e-3)))
-    X = np.stack([np.ones(len(errors)), sampling], axis=1)
-    found, _ = nnls(X, np.array(errors))
-    return [max(float(found[0]), 1e-3), float(found[1])]
+    Fisher scoring: least squares of squared errors, weighted by the variances of the round before.
+    """
+    X = np.stack([np.ones(len(squares)), noise], axis=1)
+    variances = np.full(len(squares), squares.mean())
+    for _ in range(30):
+        parts, _ = nnls(X / variances[:, None], squares / variances)
+        variances = np.maximum(X @ parts, LEAST_DOUBT)
+    return float(parts[0]), float(parts[1])
 
 
 def modalities(shelves: Sequence[Shelf]) -> dict[str, Callable[[Shelf], bool]]:
@@ -241,18 +288,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of what is done")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args()
-    shelves = read_shelves(args.work)
-    content = {
+    shelves = [s for s in read_shelves(args.work) if s.method == PROBE]
+    content: dict[str, Any] = {
         "source": "benchmarks/selection/fit_prior.py",
         "sets": sorted({s.name for s in shelves}),
-        "modalities": {
-            name: fit(
-                [s for s in shelves if belongs(s)],
-                WEIGHED if name != "any" else ("ridge_loo", "knn_loo", "logme", "h_score"),
-            )
-            for name, belongs in modalities(shelves).items()
-        },
+        "modalities": {},
     }
+    for name, belongs in modalities(shelves).items():
+        weighed = WEIGHED if name != "any" else ("ridge_loo", "knn_loo", "logme", "h_score")
+        found = fit([s for s in shelves if belongs(s)], weighed)
+        gains = fit_gains(read_gains(records(args.work), name, found["level"]))
+        content["modalities"][name] = {**found, "methods": {TUNED: gains} if gains else {}}
     args.out.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(content["modalities"], indent=1))
 

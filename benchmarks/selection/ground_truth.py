@@ -210,7 +210,7 @@ def measure(
     }
 
 
-def keep_going(step: int, value: float, seconds: float) -> str | None:
+def keep_going(seconds: float) -> None:
     """Never stop a fit early."""
 
 

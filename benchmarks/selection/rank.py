@@ -4,15 +4,18 @@
 
 Rankers see a quarter of the training samples (`evidence.py`), the truth is the accuracy of each
 backbone on the test samples after a tuned probe or tuned LP-FT (`ground_truth.py`). The
-combination, the static prior and "always the same" learn from the sets of all other families.
+combination, the static prior and "always the same" learn from the sets of all other families, the
+combination from probes only, "always the same" from the kind of truth that it is judged on.
 Regret is in accuracy points: the best backbone's accuracy less that of the one that a ranker puts
 first, or of the best among its first three. Intervals are paired bootstraps over sets, 90 %.
+Seconds are of the processor, over a shelf whose embeddings are read (`evidence.py --time`).
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ import numpy as np
 from scipy.stats import weightedtau
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from fit_prior import FACTS, Shelf, design, means, read_shelves
+from fit_prior import FACTS, Shelf, design, fit, read_shelves
+from gains import PROBE, TUNED, fit_gains, read_gains
+from ground_truth import records
 
 from autotl.ranking import Prior
 from autotl.ranking.prior import centred
@@ -28,10 +33,26 @@ from autotl.registry import get_registry
 
 LOOK = "quarter"
 REPETITIONS = 10_000
+COMBINATION, ALONE = "combination", "combination without records"
+TUNING = "combination with gains of tuning"
 BASELINES = ("static prior", "always the same", "random")
-COMBINATION = "combination"
+WITHIN = ("shares within one and two spreads", "... at the first look")
 
-Ranker = Callable[[Shelf, Sequence[Shelf]], np.ndarray]
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What rankers may know of one family of sets: all others.
+
+    Args:
+        shelves: Of the other families.
+        prior: Fitted on them.
+    """
+
+    shelves: list[Shelf]
+    prior: Prior
+
+
+Ranker = Callable[[Shelf, Learnt], np.ndarray]
 
 
 def by_score(name: str) -> Ranker:
@@ -39,7 +60,7 @@ def by_score(name: str) -> Ranker:
     measures = get_registry().similarities
     sign = -1 if name in measures and not measures.get(name).greater_is_closer else 1
 
-    def values(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+    def values(shelf: Shelf, learnt: Learnt) -> np.ndarray:
         found = [{**e.scores, **e.similarity}.get(name, np.nan) for e in shelf.evidence]
         column = sign * np.array(found, float)
         return np.where(np.isfinite(column), column, -np.inf)
@@ -47,24 +68,40 @@ def by_score(name: str) -> Ranker:
     return values
 
 
-def combination(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
-    """Rank by the prior's expectation, fitted without the family."""
-    prior = Prior({**means(others), "spread": [0.05, 1.0]})
-    return np.array([x.expected for x in prior.expect(shelf.evidence)])
+def combination(shelf: Shelf, learnt: Learnt) -> np.ndarray:
+    """Rank as `autotl rank` does, by the prior's expectation."""
+    return np.array([x.expected for x in learnt.prior.expect(shelf.evidence)])
 
 
-def static_prior(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+def with_gains(shelf: Shelf, learnt: Learnt) -> np.ndarray:
+    """Rank as a search does that will tune: by the expectation and what tuning adds to it."""
+    found = []
+    for e, expected in zip(shelf.evidence, combination(shelf, learnt), strict=True):
+        p = min(max(float(expected), 1e-4), 1 - 1e-4)
+        log_odds = float(np.log(p / (1 - p)))
+        per_class = e.target.n_train / e.target.n_classes
+        gain = learnt.prior.method_gain(shelf.method, log_odds, per_class, e.spec)
+        found.append(log_odds + gain.gain if gain else np.nan)
+    return np.array(found)
+
+
+def without_records(shelf: Shelf, learnt: Learnt) -> np.ndarray:
+    """Rank backbones as if none had been seen before."""
+    return learnt.prior.says(shelf.evidence)
+
+
+def static_prior(shelf: Shelf, learnt: Learnt) -> np.ndarray:
     """Rank by size and published accuracy alone, weights of either sign."""
-    D = np.concatenate([design(s, FACTS) for s in others])
-    t = np.concatenate([centred(s.target) for s in others])
+    D = np.concatenate([design(s, FACTS) for s in learnt.shelves])
+    t = np.concatenate([centred(s.target) for s in learnt.shelves])
     weights = np.linalg.solve(D.T @ D + 1e-3 * len(D) * np.eye(len(FACTS)), D.T @ t)
     return design(shelf, FACTS) @ weights
 
 
-def always_the_same(shelf: Shelf, others: Sequence[Shelf]) -> np.ndarray:
+def always_the_same(shelf: Shelf, learnt: Learnt) -> np.ndarray:
     """Rank by the mean accuracy on the other families' sets, as far as a set shows it."""
     gains: dict[str, list[float]] = {}
-    for other in others:
+    for other in learnt.shelves:
         if other.method == shelf.method and other.look == LOOK:
             for e, t in zip(other.evidence, other.truth, strict=True):
                 gains.setdefault(e.spec.name, []).append(float(t - other.truth.mean()))
@@ -93,25 +130,56 @@ def judge_random(truth: np.ndarray) -> dict[str, float]:
     return {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
 
 
-def table(shelves: Sequence[Shelf], method: str, modality: str) -> dict[str, dict[str, Any]]:
+def learnt_by_family(
+    shelves: Sequence[Shelf], truth: Sequence[dict[str, Any]]
+) -> dict[tuple[str, str], Learnt]:
+    """Return what is known when a family is left out, by modality and family."""
+    found = {}
+    for modality, family in sorted({(s.modality, s.family) for s in shelves}):
+        others = [s for s in shelves if s.modality == modality and s.family != family]
+        probes = [s for s in others if s.method == PROBE]
+        if probes:
+            coefficients = fit(probes)
+            rest = [r for r in truth if r["family"] != family]
+            gains = fit_gains(read_gains(rest, modality, coefficients["level"]))
+            prior = Prior({**coefficients, "methods": {TUNED: gains} if gains else {}})
+            found[modality, family] = Learnt(shelves=others, prior=prior)
+    return found
+
+
+def table(
+    judged: Sequence[Shelf], learnt: dict[tuple[str, str], Learnt]
+) -> dict[str, dict[str, Any]]:
     """Return every ranker's figures by set, on one kind of truth."""
-    judged = [s for s in shelves if (s.method, s.modality, s.look) == (method, modality, LOOK)]
     names = sorted({n for s in judged for e in s.evidence for n in (*e.scores, *e.similarity)})
     rankers: dict[str, Ranker] = {
         COMBINATION: combination,
+        ALONE: without_records,
+        TUNING: with_gains,
         "static prior": static_prior,
         "always the same": always_the_same,
         **{name: by_score(name) for name in names},
     }
     found: dict[str, dict[str, Any]] = {name: {} for name in (*rankers, "random")}
     for shelf in judged:
-        others = [s for s in shelves if s.modality == modality and s.family != shelf.family]
+        known = learnt[shelf.modality, shelf.family]
         for name, ranker in rankers.items():
-            values = ranker(shelf, others)
+            values = ranker(shelf, known)
             if np.isfinite(values).any():
                 found[name][shelf.name] = judge(values, shelf.truth)
         found["random"][shelf.name] = judge_random(shelf.truth)
     return {name: by_set for name, by_set in found.items() if len(by_set) == len(judged)}
+
+
+def within(shelves: Sequence[Shelf], learnt: dict[tuple[str, str], Learnt]) -> tuple[float, float]:
+    """Return the shares of true accuracies within one and two spreads of what is expected."""
+    distances: list[float] = []
+    for s in shelves:
+        expected = learnt[s.modality, s.family].prior.expect(s.evidence)
+        distances += [
+            abs(t - x.expected) / x.spread for t, x in zip(s.truth, expected, strict=True)
+        ]
+    return float(np.mean(np.array(distances) <= 1)), float(np.mean(np.array(distances) <= 2))
 
 
 def mean_figures(by_set: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -132,17 +200,19 @@ def difference(
     return [float(gaps.mean()), *np.quantile(draws, [0.05, 0.95]).tolist()]
 
 
-def show(found: dict[str, dict[str, Any]], title: str, seed: int) -> dict[str, Any]:
+def show(
+    found: dict[str, dict[str, Any]], title: str, seconds: dict[str, float], seed: int
+) -> dict[str, Any]:
     """Print one table and return it with the comparisons."""
     summary = {name: mean_figures(by_set) for name, by_set in found.items()}
     n_sets = len(found[COMBINATION])
     print(f"\n{title}: {n_sets} sets")
-    print("| ranker | weighted tau | regret@1 | regret@3 |\n|---|---|---|---|")
+    print("| ranker | weighted tau | regret@1 | regret@3 | seconds |\n|---|---|---|---|---|")
     for name in sorted(summary, key=lambda n: summary[n]["regret1"]):
-        s = summary[name]
-        print(f"| {name} | {s['tau']:.3f} | {s['regret1']:.2f} | {s['regret3']:.2f} |")
+        s, cost = summary[name], f"{seconds[name]:.1f}" if name in seconds else "-"
+        print(f"| {name} | {s['tau']:.3f} | {s['regret1']:.2f} | {s['regret3']:.2f} | {cost} |")
     against = {}
-    singles = [n for n in summary if n not in (COMBINATION, *BASELINES)]
+    singles = [n for n in summary if n not in (COMBINATION, ALONE, TUNING, *BASELINES)]
     best = min(singles, key=lambda n: summary[n]["regret1"])
     for name in (*BASELINES[:2], best):
         if name in found:
@@ -160,21 +230,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("rank.json"))
     args = parser.parse_args()
     shelves = read_shelves(args.work)
+    learnt = learnt_by_family(shelves, list(records(args.work)))
+    file = args.work / "evidence" / "seconds.json"
+    costs = json.loads(file.read_text()) if file.exists() else {}
     content: dict[str, Any] = {"seed": args.seed}
-    for method in ("linear_probe", "lp_ft"):
+    for method in (PROBE, TUNED):
         for modality in ("image", "text"):
-            if any((s.method, s.modality) == (method, modality) for s in shelves):
-                title = f"{modality}, truth after {method}"
-                found = table(shelves, method, modality)
-                content[title] = show(found, title, args.seed)
-                own = [
-                    s
-                    for s in shelves
-                    if (s.method, s.modality, s.look) == (method, modality, LOOK)
-                ]
-                seconds = float(np.mean([s.seconds.sum() for s in own]))
-                content[title]["seconds_a_shelf"] = seconds
-                print(f"seconds a shelf, scores and measures on read embeddings: {seconds:.1f}")
+            own = [s for s in shelves if (s.method, s.modality) == (method, modality)]
+            own = [s for s in own if (modality, s.family) in learnt]
+            judged = [s for s in own if s.look == LOOK]
+            if not judged:
+                continue
+            title = f"{modality}, truth after {method}"
+            seconds = costs.get(modality, {}).get("seconds", {})
+            content[title] = show(table(judged, learnt), title, seconds, args.seed)
+            if method == PROBE:  # what is expected
+                content[title]["within"] = {
+                    WITHIN[0]: within(judged, learnt),
+                    WITHIN[1]: within([s for s in own if s.look != LOOK], learnt),
+                }
+                for words, (one, two) in content[title]["within"].items():
+                    print(f"{words}: {100 * one:.0f} %, {100 * two:.0f} %")
     args.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

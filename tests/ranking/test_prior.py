@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autotl.ranking import Evidence, Prior
 from autotl.ranking.evidence import Target
-from autotl.ranking.prior import INPUTS
+from autotl.ranking.prior import INPUTS, MethodGain
 from autotl.registry import get_registry
 from autotl.testing.fakes import fake_backbone
 
@@ -18,7 +18,7 @@ SHIPPED = json.loads(files("autotl.ranking").joinpath("prior.json").read_text(en
 
 
 def evidence(name, accuracy, n_samples=200, **scores):
-    spec = dataclasses.replace(fake_backbone(), name=name)
+    spec = dataclasses.replace(fake_backbone(), name=name, input_size=None)
     found = Evidence(spec=spec, target=TARGET, n_samples=n_samples, seconds_per_sample=0.01)
     found.scores |= {"ridge_loo": accuracy, "knn_loo": accuracy, **scores}
     return found
@@ -31,7 +31,7 @@ def prior(request):
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=8), st.floats(0.0, 1.0))
 @settings(max_examples=50)
-def test_another_backbone_changes_no_order(accuracies, newcomer):
+def test_another_backbone_changes_no_order_without_records(accuracies, newcomer):
     prior = Prior.load("image")
     shelf = [evidence(str(i), a) for i, a in enumerate(accuracies)]
 
@@ -64,12 +64,122 @@ def test_missing_input_counts_as_the_mean(prior):
     assert last.expected == pytest.approx(known.expected)
 
 
-def test_more_samples_mean_less_spread(prior):
-    few, many = (
-        prior.expect([evidence("a", 0.8, n), evidence("b", 0.7, n)])[0].spread for n in (30, 3000)
+COEFFICIENTS = {
+    "level": 1.0,
+    "weights": {"ridge_loo": 1.0},
+    "static": {},
+    "record": {"a": 1.0, "b": 0.0, "c": -1.0, "d@224": 2.0},
+    "doubt": {
+        "level": 0.1,
+        "growth": 0.1,
+        "scores": 0.01,
+        "sampling": 1.0,
+        "scale": 0.2,
+        "record": 0.05,
+    },
+    "methods": {
+        "lp_ft": {
+            "gain": [0.5, -0.1, 0.2],
+            "backbones": {"a": 0.3},
+            "spread": 0.3,
+            "pair_spread": 0.2,
+        }
+    },
+}
+
+
+def expected_of(shelf, **changes):
+    prior = Prior({**COEFFICIENTS, **changes})
+    return {e.spec.name: x for e, x in zip(shelf, prior.expect(shelf), strict=True)}
+
+
+def test_records_count_with_few_samples_and_scores_with_many():
+    def lead_of_b(n_samples):
+        shelf = [evidence("b", 0.8, n_samples), evidence("a", 0.6, n_samples)]
+        found = expected_of(shelf)
+        return found["b"].expected - found["a"].expected
+
+    assert lead_of_b(10) < 0 < lead_of_b(700)
+
+
+def test_records_narrow_the_spread():
+    shelf = [evidence("a", 0.8, 30), evidence("b", 0.7, 30)]
+
+    with_records, without = expected_of(shelf), expected_of(shelf, record={})
+
+    assert with_records["b"].spread < without["b"].spread
+
+
+def test_a_backbone_without_a_record_keeps_what_its_scores_say():
+    shelf = [evidence("a", 0.6), evidence("b", 0.6), evidence("new", 0.8)]
+
+    with_records, without = expected_of(shelf), expected_of(shelf, record={})
+
+    assert with_records["new"] == without["new"]
+    assert with_records["a"].expected > without["a"].expected
+
+
+def test_records_say_how_their_backbones_differ_not_how_they_stand_to_others():
+    shelf = [evidence("a", 0.6), evidence("b", 0.6), evidence("new", 0.6)]
+    shifted = {name: value + 3.0 for name, value in COEFFICIENTS["record"].items()}
+
+    assert expected_of(shelf)["a"].expected == pytest.approx(
+        expected_of(shelf, record=shifted)["a"].expected
     )
 
-    assert few >= many > 0
+
+def test_a_record_holds_for_one_input_size():
+    large = evidence("d", 0.7)
+    large.spec = dataclasses.replace(large.spec, input_size=(3, 224, 224))
+    small = evidence("d", 0.7)
+    small.spec = dataclasses.replace(small.spec, input_size=(3, 96, 96))
+
+    known, unknown = (expected_of([evidence("b", 0.7), e])["d"] for e in (large, small))
+
+    assert known.expected > unknown.expected
+
+
+@given(
+    st.lists(st.floats(0.05, 0.95), min_size=3, max_size=3),
+    st.permutations(["a", "b", "c"]),
+)
+@settings(max_examples=30)
+def test_the_order_of_the_shelf_changes_nothing(accuracies, names):
+    shelf = [evidence(name, a) for name, a in zip(names, accuracies, strict=True)]
+
+    found, turned = expected_of(shelf), expected_of(shelf[::-1])
+
+    for name, expectation in found.items():
+        assert turned[name].expected == pytest.approx(expectation.expected)
+        assert turned[name].spread == pytest.approx(expectation.spread)
+
+
+def test_gain_of_a_method_is_linear_in_what_is_expected_of_the_probe():
+    prior = Prior(COEFFICIENTS)
+
+    found = prior.method_gain("lp_ft", 2.0, float(np.e))
+
+    assert found == MethodGain(gain=pytest.approx(0.5), spread=0.3, pair_spread=0.2)
+    assert prior.method_gain("unheard_of", 2.0, 10.0) is None
+
+
+def test_some_backbones_gain_more_than_others():
+    prior = Prior(COEFFICIENTS)
+
+    one, other = (
+        prior.method_gain("lp_ft", 2.0, 10.0, evidence(name, 0.8).spec) for name in ("a", "b")
+    )
+
+    assert one.gain - other.gain == pytest.approx(0.3)
+
+
+def test_more_samples_mean_less_spread(prior):
+    def log_odds_spread(n_samples):
+        shelf = [evidence("x", 0.8, n_samples), evidence("y", 0.7, n_samples)]
+        first = prior.expect(shelf)[0]
+        return first.spread / (first.expected * (1 - first.expected))
+
+    assert log_odds_spread(30) >= log_odds_spread(700) > 0
 
 
 def test_speed_of_the_machine_changes_nothing(prior):
