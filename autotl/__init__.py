@@ -24,7 +24,7 @@ from autotl.specs import (
 )
 
 if TYPE_CHECKING:
-    from autotl.api import fit, load, rank, similarity
+    from autotl.api import fit, load, rank, resume, similarity
     from autotl.estimator import TransferClassifier
     from autotl.shelf.images import image_preprocess
 
@@ -55,6 +55,7 @@ __all__ = [
     "image_preprocess",
     "load",
     "rank",
+    "resume",
     "similarity",
 ]
 
@@ -65,6 +66,7 @@ _LAZY = {
     "image_preprocess": "autotl.shelf.images",
     "load": "autotl.api",
     "rank": "autotl.api",
+    "resume": "autotl.api",
     "similarity": "autotl.api",
 }
 

@@ -92,4 +92,17 @@ class NoTrialFinishedError(SearchError, RuntimeError):
 
 
 class SpaceChangedError(SearchError):
-    """A stored study's search space differs from today's."""
+    """A stored study's search space differs from today's.
+
+    Args:
+        changes: What was added, removed or changed, one clause each.
+    """
+
+    def __init__(self, changes: Iterable[str]) -> None:
+        self.changes = list(changes)
+        super().__init__(
+            f"The search space has changed since the run was started: {'; '.join(self.changes)}. "
+            "Restore what is missing (plugins, weights, the named backbones and methods) to go on "
+            "as before, or resume with --accept-changes (accept_changes=True) to go on in the "
+            "changed space from the results so far."
+        )

@@ -16,7 +16,8 @@ from autotl.search import search
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """Search backbones and adaptation methods as a scikit-learn classifier.
 
-    Parameters mean what they mean in `autotl.fit`; `random_state` is its `seed`. After fitting,
+    Parameters mean what they mean in `autotl.fit`; `random_state` is its `seed`, and `experience`
+    is off unless asked for, so that a fit depends on its data and parameters only. After fitting,
     `model_` is the `FittedModel`, `classes_` the labels and `best_config_` the best candidate.
     """
 
@@ -38,6 +39,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         device: str | None = None,
         cache: bool = True,
         views: int = defaults.VIEWS,
+        workers: int = 1,
+        max_params: int | None = None,
+        max_latency_ms: float | None = None,
+        license: Sequence[str] | str | None = None,
+        ensemble: bool = False,
+        cautious: bool = False,
+        experience: bool = False,
         progress: bool = False,
     ) -> None:
         self.modality = modality
@@ -55,6 +63,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.device = device
         self.cache = cache
         self.views = views
+        self.workers = workers
+        self.max_params = max_params
+        self.max_latency_ms = max_latency_ms
+        self.license = license
+        self.ensemble = ensemble
+        self.cautious = cautious
+        self.experience = experience
         self.progress = progress
 
     def fit(

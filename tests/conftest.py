@@ -15,9 +15,10 @@ settings.load_profile("repeatable")
 
 # Tiny tensors gain nothing from threads, and lose much when tests share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nor may a test read or fill the user's own cache.
+# Nor may a test read or fill the user's own cache, or learn from the user's own runs.
 _CACHE = tempfile.mkdtemp(prefix="autotl-tests-")
 os.environ["AUTOTL_CACHE_DIR"] = _CACHE
+os.environ["AUTOTL_EXPERIENCE"] = "off"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -166,8 +166,13 @@ class _Run:
         own |= {name: value for name, value in parts["module"].items() if name in own}
         self.module.load_state_dict(own)
         entries: dict[int, dict[str, Any]] = {}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for name, value in parts["optimizer"].items():
             index, _, key = name.partition(".")
+            like = parameters[int(index)]
+            if value.shape == like.shape:
+                # In the parameter's own memory layout: the fused step reads both side by side.
+                value = torch.empty_like(like, dtype=value.dtype).copy_(value)  # noqa: PLW2901
             entries.setdefault(int(index), {})[key] = value
         stored = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**stored, "state": entries})

@@ -34,6 +34,13 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     device: str | None = None,
     cache: bool = True,
     views: int = defaults.VIEWS,
+    workers: int = 1,
+    max_params: int | None = None,
+    max_latency_ms: float | None = None,
+    license: Sequence[str] | str | None = None,
+    ensemble: bool = False,
+    cautious: bool = False,
+    experience: bool = True,
     progress: bool = True,
 ) -> FittedModel:
     """Find, adapt and judge a pretrained backbone for labelled samples.
@@ -63,6 +70,13 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         device: "cpu", "cuda" or "mps"; None picks a GPU when there is one.
         cache: Keep what frozen layers compute on disk, for later trials and runs.
         views: Augmented views of each sample that are kept; epochs take turns with them.
+        workers: Processes that search at once, the cores shared out among them.
+        max_params: Most parameters of a backbone that may win.
+        max_latency_ms: Most milliseconds that its backbone may take for one sample, measured here.
+        license: Names or patterns of the licences that its weights may have, such as "mit".
+        ensemble: Ship a weighted mean of several trials where that is clearly better.
+        cautious: Ship transfer only where its lead over the floor is beyond chance.
+        experience: Start from what worked on similar data, and leave a record for later runs.
         progress: Show progress on standard error.
 
     Raises:
@@ -97,6 +111,13 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         device=device,
         cache=cache,
         views=views,
+        workers=workers,
+        max_params=max_params,
+        max_latency_ms=max_latency_ms,
+        license=license,
+        ensemble=ensemble,
+        cautious=cautious,
+        experience=experience,
         progress=progress,
         **brought,
     )
@@ -123,7 +144,25 @@ def fit_source(  # noqa: PLR0913  # the flags that name columns
         groups_column,
         arguments.get("modality"),
     )
-    return search(data.X, data.y, started=started, source=str(source), **(arguments | extra))
+    reading = {
+        "source": _lasting(source), "holdout": None if holdout is None else _lasting(holdout),
+        "text": text, "label": label, "split": split, "image": image,
+        "groups_column": groups_column,
+    }  # fmt: skip
+    return search(
+        data.X,
+        data.y,
+        started=started,
+        source=str(source),
+        reading=reading,
+        **(arguments | extra),
+    )
+
+
+def _lasting(source: str | Path) -> str:
+    """Return a source so that it is found from any folder; names of data sets stay as they are."""
+    path = Path(source)
+    return str(path.resolve()) if path.exists() else str(source)
 
 
 def plan_source(  # as fit_source

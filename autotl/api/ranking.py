@@ -34,6 +34,7 @@ def rank(  # noqa: PLR0913  # one keyword for each thing a user may decide
     seed: int = defaults.SEED,
     device: str | None = None,
     cache: bool = True,
+    experience: bool = True,
     progress: bool = True,
     on_ranking: Callable[[Ranking], None] = lambda ranking: None,
 ) -> Ranking:
@@ -60,6 +61,7 @@ def rank(  # noqa: PLR0913  # one keyword for each thing a user may decide
         seed: Of the order of samples, and of scores.
         device: "cpu", "cuda" or "mps"; None picks a GPU when there is one.
         cache: Keep what frozen layers compute on disk, for later runs.
+        experience: Take into account what searches on similar data have found.
         progress: Show progress on standard error.
         on_ranking: Called after each rung with the ranking until then.
 
@@ -79,6 +81,7 @@ def rank(  # noqa: PLR0913  # one keyword for each thing a user may decide
         similarities=similarities,
         samples=samples,
         cache=cache,
+        experience=experience,
         progress=progress,
         on_ranking=on_ranking,
     )
@@ -117,6 +120,7 @@ class _Options:
     similarities: Sequence[str] | str | None = None
     samples: int | None = None
     cache: bool = True
+    experience: bool = True
     progress: bool = True
     on_ranking: Callable[[Ranking], None] = lambda ranking: None
 
@@ -140,6 +144,8 @@ def _rank(X: Any, y: Any, source: Any, arguments: dict[str, Any], options: _Opti
             caching=_caching(task, display, seed) if options.cache else None,
             source=None if source is None else _as_source(source, task, seed),
             rungs=rungs,
+            experience=options.experience,
+            on_problem=display.message,
             on_backbone=display.advance,
         )
         display.stage("Ranking", f"{len(shelf.usable)} backbones")

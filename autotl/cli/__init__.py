@@ -23,6 +23,10 @@ __all__ = ["main"]
             "autotl.cli.similarity:similarity",
             "Say how close two data sets are, as one backbone sees them.",
         ),
+        "resume": (
+            "autotl.cli.resume:resume",
+            "Go on with a search that has ended, was interrupted or was killed.",
+        ),
         "predict": ("autotl.cli.predict:predict", "Predict new data with a finished run."),
         "report": ("autotl.cli.report:report", "Write a run's report again."),
         "backbones": (
@@ -31,6 +35,10 @@ __all__ = ["main"]
         ),
         "plugins": ("autotl.cli.plugins:plugins", "List plugins and what they bring."),
         "cache": ("autotl.cli.cache:cache", "Show or clear the activations kept on disk."),
+        "experience": (
+            "autotl.cli.experience:experience",
+            "Show, move or forget what earlier runs left for later ones.",
+        ),
         "doctor": ("autotl.cli.doctor:doctor", "Check this installation."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -15,12 +15,14 @@ __all__ = [
     "cache_option",
     "column_options",
     "duration",
+    "experience_option",
     "given",
     "json_option",
     "machine_options",
     "permissive_option",
     "split_commas",
     "weights_option",
+    "workers_option",
     "working",
 ]
 
@@ -123,6 +125,19 @@ def split_commas(
     if values and not all(names):
         raise click.BadParameter(f"{','.join(values)!r} has an empty name in it.", param=param)
     return names or None
+
+
+experience_option = click.option(
+    "--experience/--no-experience",
+    default=True,
+    help="Start from what worked on similar data, and leave a record for later runs.",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that search at once, the cores shared out among them.  [default: 1]",
+)
 
 
 def given(ctx: click.Context, names: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from autotl.cli.options import (
     backbones_option,
     cache_option,
     column_options,
+    experience_option,
     given,
     json_option,
     machine_options,
@@ -30,7 +31,7 @@ __all__ = ["rank"]
 _ARGUMENTS = (
     "text", "label", "split", "image", "groups_column", "source", "modality", "backbones",
     "weights", "download", "permissive_only", "scores", "similarities", "samples", "seed",
-    "device", "cache",
+    "device", "cache", "experience",
 )  # fmt: skip
 _PREVIEW = 5  # lines of what is known after the first rung
 _FIRST_SHOWN = ("ridge_loo", "knn_loo", "logme", "h_score")
@@ -69,6 +70,7 @@ _FIRST_SHOWN = ("ridge_loo", "knn_loo", "logme", "h_score")
 )
 @machine_options
 @cache_option
+@experience_option
 @click.option("--report", "report", metavar="FILE", help="Also write table and plot as HTML.")
 @click.option("--progress/--no-progress", default=True, help="Show what happens meanwhile.")
 @json_option

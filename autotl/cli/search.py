@@ -16,12 +16,14 @@ from autotl.cli.options import (
     cache_option,
     column_options,
     duration,
+    experience_option,
     given,
     json_option,
     machine_options,
     permissive_option,
     split_commas,
     weights_option,
+    workers_option,
     working,
 )
 from autotl.cli.render import Column, note, print_facts, print_json, print_table
@@ -44,6 +46,13 @@ _FITTING = (
     "device",
     "cache",
     "views",
+    "workers",
+    "experience",
+    "max_params",
+    "max_latency_ms",
+    "license",
+    "ensemble",
+    "cautious",
 )
 _TOP_ROWS = 12
 _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bold yellow"}
@@ -88,6 +97,35 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
 @weights_option
 @click.option("--download", is_flag=True, help="Allow downloading weights.")
 @permissive_option
+@click.option(
+    "--max-params",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Backbones of N parameters at most.",
+)
+@click.option(
+    "--max-latency-ms",
+    type=float,
+    metavar="MS",
+    help="Backbones that take MS milliseconds a sample at most, measured here.",
+)
+@click.option(
+    "--license",
+    multiple=True,
+    callback=split_commas,
+    metavar="NAMES",
+    help="Licences that weights may have, such as mit,apache*.",
+)
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Ship a weighted mean of several trials where it is clearly better.",
+)
+@click.option(
+    "--cautious",
+    is_flag=True,
+    help="Ship transfer only where its lead over the floor is beyond chance.",
+)
 @machine_options
 @cache_option
 @click.option(
@@ -96,6 +134,8 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
     metavar="N",
     help=f"Augmented views of each sample that are kept.  [default: {defaults.VIEWS}]",
 )
+@workers_option
+@experience_option
 @click.option("--plan", is_flag=True, help="Show what would be done and for how long, and stop.")
 @click.option("--progress/--no-progress", default=True, help="Show what happens meanwhile.")
 @json_option
@@ -123,7 +163,7 @@ def search(ctx: click.Context, /, data: str, **options: Any) -> None:
                 note(f"Warning: {warning}")
         show_result(result, command=_command_without_out(data, arguments))
     if result.get("stopped_by") == "interrupt":
-        note(_interrupted(out))
+        note(interrupted(out))
         ctx.exit(EXIT_INTERRUPTED)
 
 
@@ -136,20 +176,28 @@ def _fit(ctx: click.Context, data: str, arguments: Mapping[str, Any]) -> dict[st
             return fit_source(data, started=started, **arguments).result
     except KeyboardInterrupt:
         # Too early for a model, or pressed twice: the engine could not finish cleanly.
-        note(_interrupted(None))
+        note(interrupted(None, arguments.get("out")))
         ctx.exit(EXIT_INTERRUPTED)
 
 
-def _interrupted(out: str | None) -> str:
-    if out is None:
+def interrupted(out: str | None, run: str | None = None) -> str:
+    """Say what an interrupt has left and how to go on.
+
+    Args:
+        out: Run folder with a model; None where there is none.
+        run: Run folder with trials at most.
+    """
+    if out is not None:
+        name = shlex.quote(out)
         return (
-            "Interrupted before a model was ready. Run the command again, into another --out "
-            "where the folder now holds the journal of the trials."
+            f"Interrupted. The best model until then is in {out}: use it with "
+            f"`autotl predict {name} DATA`, or go on with `autotl resume {name}`."
         )
-    return (
-        f"Interrupted. The best model until then is in {out}: use it with "
-        f"`autotl predict {shlex.quote(out)} DATA`, or search longer into another --out."
-    )
+    if run is not None and (Path(run) / "study.journal").exists():
+        return (
+            f"Interrupted before a model was ready. Go on with `autotl resume {shlex.quote(run)}`."
+        )
+    return "Interrupted before a model was ready. Run the command again."
 
 
 def _command_without_out(data: str, arguments: Mapping[str, Any]) -> str:

@@ -79,6 +79,10 @@ class _Items(Sequence[Any]):
         # Nothing is known about a stranger's data set, so threads take turns.
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let workers have the data set, each with a lock of its own."""
+        return _Items, (self._dataset, self._key)
+
     def __len__(self) -> int:
         return len(self._dataset)
 

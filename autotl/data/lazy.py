@@ -29,6 +29,11 @@ class Samples(Sequence[Any]):
         self._source = np.repeat(np.arange(len(lengths)), lengths)
         self._row = np.concatenate([np.arange(n) for n in lengths] or [np.arange(0)])
 
+    @property
+    def names(self) -> list[str] | None:
+        """What each sample is called in messages; None where they have not been checked."""
+        return self._names
+
     def __len__(self) -> int:
         return len(self._row)
 

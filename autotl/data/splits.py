@@ -1,7 +1,7 @@
 """Seeded, stratified splits that keep groups and duplicate samples on one side."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ __all__ = [
     "few_per_class",
     "join_units",
     "make_folds",
+    "make_guard",
     "make_holdout",
 ]
 
 HOLDOUT_FRACTION = 0.2
+GUARD_FRACTION = 0.1  # of what the holdout leaves
 VALIDATION_FRACTION = 0.25
 FEW_SAMPLES, N_FOLDS = 600, 5
 _ATTEMPTS = 30
@@ -46,15 +48,23 @@ class Split:
     Args:
         folds: One fold, or several whose validation parts cover train and validation once.
         holdout: Positions that are touched once, at the end; sorted.
+        guard: Positions that neither training nor any choice looks at while a search runs: what
+            trials are held against the floor on; sorted, empty where samples are few.
     """
 
     folds: tuple[Fold, ...]
     holdout: Array
+    guard: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def selection(self) -> Array:
+        """Positions that models are fitted on and chosen by, sorted."""
+        return np.sort(np.concatenate([self.folds[0].train, self.folds[0].validation]))
 
     @property
     def train_validation(self) -> Array:
-        """Positions that are not in the holdout, sorted."""
-        return np.sort(np.concatenate([self.folds[0].train, self.folds[0].validation]))
+        """Positions that are not in the holdout, sorted: what the last model is fitted on."""
+        return np.sort(np.concatenate([self.selection, self.guard]))
 
 
 def join_units(*columns: Sequence[Hashable]) -> Array:
@@ -104,6 +114,17 @@ def make_holdout(y: Array, units: Array, seed: int) -> tuple[Array, Array]:
     shares = (1.0 - HOLDOUT_FRACTION, HOLDOUT_FRACTION)
     # Two units of each class must remain: one to train and one to validate on.
     bins = assign_bins(y, units, shares, seed, least=(2, 1))
+    return np.flatnonzero(bins == 0), np.flatnonzero(bins == 1)
+
+
+def make_guard(y: Array, units: Array, seed: int) -> tuple[Array, Array]:
+    """Set a tenth aside for the guard; returns (selection, guard) positions.
+
+    Where what is left is so few that every sample must validate, the guard has none.
+    """
+    if len(y) * (1.0 - GUARD_FRACTION) <= FEW_SAMPLES:
+        return np.arange(len(y)), np.arange(0)
+    bins = assign_bins(y, units, (1.0 - GUARD_FRACTION, GUARD_FRACTION), seed, least=(2, 1))
     return np.flatnonzero(bins == 0), np.flatnonzero(bins == 1)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,15 @@ from autotl.data.metric import Metric, choose_metric
 from autotl.data.parts import Checks, Part
 from autotl.data.raw import SkippedSample
 from autotl.data.samples import Advance, find_modality
-from autotl.data.splits import Fold, Split, few_per_class, join_units, make_folds, make_holdout
+from autotl.data.splits import (
+    Fold,
+    Split,
+    few_per_class,
+    join_units,
+    make_folds,
+    make_guard,
+    make_holdout,
+)
 from autotl.errors import InvalidDataError
 from autotl.specs import ModalitySpec
 
@@ -70,6 +78,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     skipped: Sequence[SkippedSample] = (),
     notes: Sequence[str] = (),
     advance: Advance | None = None,
+    guard: bool = False,
 ) -> Task:
     """Turn what the user gave into a task, or say what is wrong with it.
 
@@ -88,6 +97,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         skipped: What reading has left out already.
         notes: What reading has to say; goes into `warnings`.
         advance: Called with the samples looked at so far, and their number, while that goes on.
+        guard: Whether some samples are kept from training and choices, for the guard.
 
     Raises:
         InvalidDataError: The data cannot be used; the message says what to do.
@@ -107,7 +117,7 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     chosen = choose_metric(metric, encode(data.labels, classes), classes)
     if held is not None and labels_per_class is not None:
         checks.keep_few(data, labels_per_class, seed)
-    y_codes, units, split = _lay_out(data, held, labels_per_class, seed)
+    y_codes, units, split = _lay_out(data, held, labels_per_class, seed, guard=guard)
     warnings = [
         *notes,
         *checks.warnings,
@@ -155,33 +165,47 @@ def _given_holdout(checks: Checks, X: Any, y: Any) -> Part | None:
 
 
 def _lay_out(
-    data: Part, held: Part | None, per_class: int | None, seed: int
+    data: Part, held: Part | None, per_class: int | None, seed: int, *, guard: bool
 ) -> tuple[Array, Array, Split]:
     """Return codes, units and split of all samples, those of a given holdout last."""
     y, units, order = data.codes(), data.units(), data.canonical()
     if held is None:
-        return y, units, _reorder(_split(y[order], units[order], per_class, seed), order)
-    folds = make_folds(y[order], units[order], seed)
-    split = _reorder(Split(folds, order[:0]), order)
+        split = _split(y[order], units[order], per_class, seed, guard=guard)
+        return y, units, _reorder(split, order)
+    everything = np.arange(len(y))
+    split = _divide(y[order], units[order], everything, everything[:0], seed, guard=guard)
+    split = _reorder(split, order)
     y = np.concatenate([y, encode(held.labels, sorted_classes(data.labels))])
     units = np.concatenate([units, join_units(held.fingerprints) + units.max() + 1])
-    return y, units, Split(split.folds, np.arange(len(data), len(y)))
+    return y, units, replace(split, holdout=np.arange(len(data), len(y)))
 
 
-def _split(y: Array, units: Array, per_class: int | None, seed: int) -> Split:
+def _split(y: Array, units: Array, per_class: int | None, seed: int, *, guard: bool) -> Split:
     """Split samples that are in canonical order."""
     if per_class is None:
         rest, holdout = make_holdout(y, units, seed)
     else:
         rest = few_per_class(y, units, per_class, seed)
         holdout = np.setdiff1d(np.arange(len(y)), rest)
+    return _divide(y, units, rest, holdout, seed, guard=guard)
+
+
+def _divide(
+    y: Array, units: Array, rest: Array, holdout: Array, seed: int, *, guard: bool
+) -> Split:
+    """Divide `rest` into folds and, where wanted, the guard's samples."""
+    aside = rest[:0]
+    if guard:
+        kept, positions = make_guard(y[rest], units[rest], seed)
+        rest, aside = rest[kept], rest[positions]
     folds = make_folds(y[rest], units[rest], seed)
-    return Split(tuple(Fold(rest[f.train], rest[f.validation]) for f in folds), holdout)
+    folds = tuple(Fold(rest[f.train], rest[f.validation]) for f in folds)
+    return Split(folds, holdout, aside)
 
 
 def _reorder(split: Split, order: Array) -> Split:
     folds = tuple(Fold(np.sort(order[f.train]), np.sort(order[f.validation])) for f in split.folds)
-    return Split(folds, np.sort(order[split.holdout]))
+    return Split(folds, np.sort(order[split.holdout]), np.sort(order[split.guard]))
 
 
 def _split_warnings(

@@ -168,6 +168,11 @@ class BackboneSession:
         seconds, n = self._forward if self._forward[1] else self._warm_up
         return seconds / n if n else None
 
+    @seconds_per_sample.setter
+    def seconds_per_sample(self, seconds: float) -> None:
+        """Take over what another session of the same backbone has measured."""
+        self._warm_up = (seconds, 1)
+
     @property
     def held_bytes(self) -> int:
         """Bytes of the network and the prepared inputs that are in memory."""

@@ -189,6 +189,7 @@ def _line(
     screening: Screening,
 ) -> RankedBackbone:
     spec = evidence.spec
+    gain = screening.advice.gain(spec.name) if screening.advice is not None else None
     return RankedBackbone(
         name=spec.name,
         rank=rank,
@@ -199,7 +200,7 @@ def _line(
         similarity={k: v for k, v in evidence.similarity.items() if screening.shows(k)},
         seconds_per_1000=1000 * evidence.seconds_per_sample,
         n_samples=evidence.n_samples,
-        why=reason(evidence, expectation, pairs),
+        why=reason(evidence, expectation, pairs, gain),
         license=spec.license,
         permissive=spec.permissive,
         source_domain=spec.source_domain,

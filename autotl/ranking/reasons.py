@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autotl.experience import Gain
 from autotl.ranking.evidence import Evidence
 from autotl.ranking.prior import Expectation
 
 __all__ = ["reason"]
 
 _LOO = "ridge_loo"
+_TOLD_WEIGHT = 0.5  # of experience, from which on it is worth a word
 _CHEAP, _DEAR = 0.5, 2.0  # times the median cost
 
 
@@ -17,6 +19,7 @@ def reason(
     evidence: Evidence,
     expectation: Expectation,
     pairs: Sequence[tuple[Evidence, Expectation]],
+    gain: Gain | None = None,
 ) -> str:
     """Say what the features show, what the source is, and what it costs.
 
@@ -24,12 +27,17 @@ def reason(
         evidence: Of the backbone.
         expectation: Of the backbone.
         pairs: Those of the whole shelf.
+        gain: What searches on similar data have found of it.
     """
     shelf = [e for e, _ in pairs]
     words = [_features(evidence, shelf), _source(evidence), _cost(evidence, shelf)]
     most = max(e.n_samples for e in shelf)
     if evidence.n_samples < most:
         words.append(f"looked at on {evidence.n_samples} samples only")
+    if gain is not None and gain.weight >= _TOLD_WEIGHT:
+        words.append(
+            f"{'above' if gain.mean > 0 else 'below'} average in searches on similar data"
+        )
     best = max(x.expected for _, x in pairs)
     if 0 < best - expectation.expected <= expectation.spread:
         words.append("within the spread of the best")

@@ -7,10 +7,12 @@ from typing import TypeVar
 import numpy as np
 
 from autotl.data import Task
+from autotl.experience import Advice, DataFingerprint, recall
 from autotl.features import BackboneSession, Caching, Stopped
 from autotl.ranking.evidence import LAYERS, Evidence, Target
 from autotl.ranking.look import Looker, Memory
 from autotl.ranking.prior import Expectation, Prior
+from autotl.ranking.recalling import adjusted, describe_data
 from autotl.ranking.similarity import Source
 from autotl.ranking.subsample import FIRST_OF_CLASS, nested_order
 from autotl.registry import get_registry
@@ -67,6 +69,8 @@ class Screening:
         source: The source domain, where the user gave one.
         rungs: Samples of each rung, ascending.
         timed: Whether speeds may decide anything.
+        experience: Whether earlier runs on similar data may say what to expect.
+        on_problem: Takes a sentence that says why they cannot.
         check: Called between batches; raises `Stopped` when time is up.
         may_begin: Returns whether a backbone may still be begun.
         on_backbone: Called before each backbone: its name, how many are done, of how many.
@@ -82,12 +86,16 @@ class Screening:
     source: Source | None = None
     rungs: Sequence[int] = RUNGS
     timed: bool = True
+    experience: bool = False
+    on_problem: Callable[[str], None] = lambda text: None
     check: Callable[[], None] = lambda: None
     may_begin: Callable[[], bool] = lambda: True
     on_backbone: Callable[[str, int, int], None] = lambda name, done, total: None
     on_rung: Callable[[list[Screened]], None] = lambda screened: None
     failed: list[tuple[str, str]] = field(default_factory=list, init=False)
     interrupted: bool = field(default=False, init=False)
+    fingerprint: DataFingerprint | None = field(default=None, init=False)
+    advice: Advice | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._order = nested_order(self.task, self.seed)
@@ -97,7 +105,7 @@ class Screening:
         measures = _also(self.similarities, [s for s in registry.similarities if s.name in needs])
         asked = [*(self.scores or ()), *(self.similarities or ())]
         self._shown = {spec.name for spec in (asked or (*scores, *measures))}
-        rows, n_classes = self.task.split.train_validation, len(self.task.classes)
+        rows, n_classes = self.task.split.selection, len(self.task.classes)
         counts = np.bincount(self.task.y[rows], minlength=n_classes)
         self._looker = Looker(
             target=Target(
@@ -170,8 +178,19 @@ class Screening:
         except Stopped:
             pass  # what earlier rungs showed stands
         finally:
+            self._recall(seen, rows)
             self._expect(seen)
         return sorted(seen, key=lambda s: s.standing, reverse=True)
+
+    def _recall(self, seen: Sequence[Screened], rows: np.ndarray) -> None:
+        """Look for earlier runs on data like these, once the first rung has shown them."""
+        if not self.experience or self.fingerprint is not None or not seen:
+            return
+        try:
+            self.fingerprint = describe_data(self.task, seen, rows)
+            self.advice = recall(self.fingerprint, self.device, self.on_problem)
+        except Stopped:
+            pass
 
     def _seen(self, screened: Screened, rows: np.ndarray) -> bool:
         try:
@@ -189,6 +208,8 @@ class Screening:
     def _expect(self, seen: Sequence[Screened]) -> None:
         """Compare those that saw the same samples: most scores grow with their number."""
         expectations = self._prior.expect([s.evidence for s in seen if s.evidence is not None])
+        if self.advice is not None:
+            expectations = adjusted(expectations, [s.name for s in seen], self.advice)
         for screened, expectation in zip(seen, expectations, strict=True):
             screened.expectation = expectation
 

@@ -1,91 +1,22 @@
 """The fitted model: predict, report, save and load."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotl.adapt.raw import RawModel
 from autotl.data import Metric, unlabelled, usable_samples
-from autotl.errors import (
-    BackboneUnavailableError,
-    InvalidDataError,
-    ModelFormatError,
-    OutputExistsError,
-    UnknownNameError,
-)
-from autotl.features import BackboneSession
+from autotl.errors import InvalidDataError, ModelFormatError, OutputExistsError
 from autotl.registry import get_registry
-from autotl.result.device import check_device, pick_device
-from autotl.result.saved import (
-    decode_label,
-    encode_label,
-    read_json,
-    read_state,
-    write_json,
-    write_state,
-)
-from autotl.shelf import Shelf, open_shelf
-from autotl.specs import BackboneSpec, LoadedBackbone, ModalitySpec, Predictor, SavedState
+from autotl.result.device import check_device
+from autotl.result.predictors import SamplePredictor
+from autotl.result.saved import decode_label, encode_label, read_json, write_json
+from autotl.result.stored import Reader, read_config, write_predictor
+from autotl.specs import ModalitySpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMAT = 1
-
-
-class SamplePredictor(Protocol):
-    """Maps samples to class probabilities."""
-
-    def predict_proba(self, samples: Sequence[Any]) -> np.ndarray:
-        """Return probabilities of shape (n_samples, n_classes)."""
-        ...
-
-    def save(self) -> SavedState:
-        """Return all that is needed to rebuild it."""
-        ...
-
-
-@dataclass(kw_only=True)
-class TransferPredictor:
-    """A pretrained backbone with what an adaptation made of it.
-
-    Args:
-        backbone: The backbone.
-        adaptation: Name of the method.
-        saved: What the method's predictor saved.
-        modality: Kind of sample.
-        device: Where to compute.
-    """
-
-    backbone: BackboneSpec
-    adaptation: str
-    saved: SavedState
-    modality: ModalitySpec
-    device: str = "cpu"
-    _kept: tuple[LoadedBackbone, Predictor] | None = field(default=None, init=False, repr=False)
-
-    def predict_proba(self, samples: Sequence[Any]) -> np.ndarray:
-        """Return probabilities of shape (n_samples, n_classes)."""
-        session = BackboneSession(self.backbone, samples, self.modality, device=self.device)
-        if self._kept is None:
-            spec = get_registry().adaptations.get(self.adaptation)
-            self._kept = (session.loaded, spec.restore(self.saved))
-        session.loaded, predictor = self._kept
-        return predictor.predict_proba(session.inputs(np.arange(len(samples))))
-
-    def save(self) -> SavedState:
-        """Return the method's tensors, and the backbone by name and digest."""
-        digest = self.backbone.weights_digest() if self.backbone.weights_digest else None
-        config = {
-            "backbone": self.backbone.name,
-            "backbone_digest": digest,
-            "adaptation": self.adaptation,
-            "method": dict(self.saved.config),
-        }
-        return SavedState(tensors=self.saved.tensors, config=config)
 
 
 class FittedModel:
@@ -109,7 +40,7 @@ class FittedModel:
         metric: str,
         result: dict[str, Any],
         directories: Sequence[str] = (),
-        floor: RawModel | None = None,
+        floor: SamplePredictor | None = None,
     ) -> None:
         self._predictor, self.modality = predictor, modality
         self.classes = list(classes)
@@ -235,24 +166,16 @@ class FittedModel:
 
     def write(self, folder: Path) -> None:
         """Write the model's files into an existing folder, the floor into `floor/`."""
-        _write_predictor(folder, self, self._predictor)
+        facts = {
+            "modality": self.modality.name,
+            "classes": [encode_label(c) for c in self.classes],
+            "metric": self.metric,
+            "directories": self.directories,
+        }
+        write_predictor(folder, self._predictor, facts)
         if self.floor is not None and self.floor is not self._predictor:
             (folder / "floor").mkdir(exist_ok=True)
-            _write_predictor(folder / "floor", self, self.floor)
-
-
-def _write_predictor(folder: Path, model: FittedModel, predictor: SamplePredictor) -> None:
-    saved = predictor.save()
-    config = {
-        "format": FORMAT,
-        "kind": "floor" if isinstance(predictor, RawModel) else "transfer",
-        "modality": model.modality.name,
-        "classes": [encode_label(c) for c in model.classes],
-        "metric": model.metric,
-        "directories": model.directories,
-        "predictor": dict(saved.config),
-    }
-    write_state(folder, "model", SavedState(tensors=saved.tensors, config=config))
+            write_predictor(folder / "floor", self.floor, facts)
 
 
 def load(
@@ -276,23 +199,17 @@ def load(
         folder = folder / "model"
     else:
         outer = folder if (folder / "result.json").exists() else folder.parent
-    saved = read_state(folder, "model")
-    config = saved.config
-    if isinstance(config, dict) and config.get("format") != FORMAT:
-        raise ModelFormatError(
-            f"{str(folder)!r} has format {config.get('format')!r}; this version reads {FORMAT}. "
-            "Install the version that wrote it."
-        )
-    _check_config(folder, config)
+    config = read_config(folder).config
     modality = get_registry().modalities.get(config["modality"])
-    inner = SavedState(tensors=saved.tensors, config=config["predictor"])
+    reader = Reader(
+        modality=modality, directories=config["directories"], weights=weights, device=device
+    )
+    predictor = reader.read(folder)
     result_path = outer / "result.json"
     result = read_json(result_path) if result_path.exists() else _bare_result(config)
-    predictor: SamplePredictor
-    if config["kind"] == "floor":
-        predictor = _restore_floor(folder, inner, modality)
-    else:
-        predictor = _transfer(inner, modality, config["directories"], weights, device)
+    floor: SamplePredictor | None = predictor if result.get("shipped") == "floor" else None
+    if floor is None and (folder / "floor" / "model.json").exists():
+        floor = reader.read(folder / "floor")
     return FittedModel(
         predictor,
         modality,
@@ -300,93 +217,10 @@ def load(
         config["metric"],
         result,
         config["directories"],
-        predictor if isinstance(predictor, RawModel) else _load_floor(folder / "floor", modality),
+        floor,
     )
-
-
-def _check_config(folder: Path, config: Any) -> None:
-    """Refuse a `model.json` that autotl did not write: folders come from strangers too."""
-    if not isinstance(config, dict):
-        config = {}
-    inner = config.get("predictor")
-    named = isinstance(inner, dict) and (
-        isinstance(inner.get("classifier"), str)
-        if config.get("kind") == "floor"
-        else all(isinstance(inner.get(k), str) for k in ("backbone", "adaptation"))
-        and not set("*?[") & set(inner["backbone"])
-        and isinstance(inner.get("method"), dict)
-    )
-    shapes = {"modality": str, "metric": str, "classes": list, "directories": list}
-    wrong = [k for k, kind in shapes.items() if not isinstance(config.get(k), kind)]
-    if wrong or not named or config.get("kind") not in ("floor", "transfer"):
-        raise ModelFormatError(
-            f"{str(folder / 'model.json')!r} is damaged or was not written by autotl "
-            f"({', '.join(wrong) or 'predictor'} is not as expected). Save the model again."
-        )
-
-
-def _load_floor(folder: Path, modality: ModalitySpec) -> RawModel | None:
-    if not (folder / "model.json").exists():
-        return None
-    saved = read_state(folder, "model")
-    _check_config(folder, saved.config)
-    inner = SavedState(tensors=saved.tensors, config=saved.config["predictor"])
-    return _restore_floor(folder, inner, modality)
-
-
-def _restore_floor(folder: Path, saved: SavedState, modality: ModalitySpec) -> RawModel:
-    try:
-        return RawModel.restore(saved, modality.raw_features)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFormatError(
-            f"The floor in {str(folder)!r} is damaged or needs a plugin that is not installed "
-            f"({error!r}). Save the model again, or install what it needs."
-        ) from error
 
 
 def _bare_result(config: Any) -> dict[str, Any]:
-    return {"verdict": "inconclusive", "best": None, "leaderboard": [], "shipped": config["kind"]}
-
-
-def _transfer(
-    saved: SavedState,
-    modality: ModalitySpec,
-    directories: Sequence[str],
-    weights: str | Path | None,
-    device: str | None,
-) -> TransferPredictor:
-    name = saved.config["backbone"]
-    folders = [str(weights)] if weights else [d for d in directories if Path(d).is_dir()]
-    try:
-        shelf = open_shelf(modality=modality.name, backbones=[name], weights=folders)
-    except UnknownNameError:
-        shelf = Shelf()
-    if not shelf.usable:
-        reason = shelf.skipped[0].reason if shelf.skipped else "no plugin or folder has it"
-        raise BackboneUnavailableError(
-            f"The model needs the backbone {name!r}, which cannot be used here: {reason}. "
-            "Give the folder of its weights, autotl.load(path, weights=...) or --weights."
-        )
-    backbone = shelf.usable[0]
-    stored: str | None = saved.config.get("backbone_digest")
-    digest = backbone.weights_digest() if backbone.weights_digest else None
-    if stored is not None and digest is not None and digest != stored:
-        raise ModelFormatError(
-            f"Backbone {name!r} has other weights than those the model was fitted with "
-            f"(digest {digest[:12]}, expected {stored[:12]}). Restore the original weights."
-        )
-    method = SavedState(tensors=saved.tensors, config=saved.config["method"])
-    try:
-        get_registry().adaptations.get(saved.config["adaptation"]).restore(method)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFormatError(
-            f"The tensors of the model's {saved.config['adaptation']!r} are damaged ({error!r}). "
-            "Save the model again."
-        ) from error
-    return TransferPredictor(
-        backbone=backbone,
-        adaptation=saved.config["adaptation"],
-        saved=method,
-        modality=modality,
-        device=device or pick_device(),
-    )
+    shipped = "floor" if config["kind"] == "floor" else "transfer"
+    return {"verdict": "inconclusive", "best": None, "leaderboard": [], "shipped": shipped}

@@ -110,7 +110,7 @@ def more(summary: str, content: str) -> str:
 def document(title: str, body: str) -> str:
     """Return a whole page that asks nothing of any server."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -111,18 +111,19 @@ def dot_rows(rows: Sequence[tuple[str, Sequence[float]]], floor: float | None, m
 
 
 def history(
-    points: Sequence[tuple[float, float]], floor: float | None, metric: str, x_label: str
+    points: Sequence[tuple[float, float, bool]], floor: float | None, metric: str, x_label: str
 ) -> str:
-    """Draw trials as dots and the best so far as a line.
+    """Draw trials as dots and the best complete one so far as a line.
 
     Args:
-        points: (seconds or number of trial, validation) in order of time.
+        points: (seconds or number of trial, validation, whether complete) in order of time; one
+            at least is complete.
         floor: The floor's value.
         metric: Decides how values are written.
         x_label: What the horizontal axis counts.
     """
     height, top = 200.0, 10.0
-    values = [v for _, v in points] + ([floor] if floor is not None else [])
+    values = [v for _, v, _ in points] + ([floor] if floor is not None else [])
     across = Scale(0.0, points[-1][0], margin=0.0)
     up = Scale(min(values), max(values), margin=5.0)
 
@@ -132,15 +133,13 @@ def history(
     def y(value: float) -> float:
         return round(top + height * (1 - up(value) / 100), 1)
 
-    best = points[0]
+    best = next((time, value) for time, value, complete in points if complete)
     line, dots = [], []
-    for time, value in points:
-        below = floor is not None and value < floor
-        dots.append(
-            f'<circle cx="{x(time)}%" cy="{y(value)}" r="4" '
-            f'class="mark {"bad" if below else "good"}"/>'
-        )
-        if value > best[1]:
+    for time, value, complete in points:
+        side = "bad" if floor is not None and value < floor else "good"
+        size, kind = (4, "mark") if complete else (3, "faint")
+        dots.append(f'<circle cx="{x(time)}%" cy="{y(value)}" r="{size}" class="{kind} {side}"/>')
+        if complete and value > best[1]:
             line.append(_segment(x(best[0]), x(time), y(best[1]), y(best[1])))
             line.append(_segment(x(time), x(time), y(best[1]), y(value)))
             best = (time, value)

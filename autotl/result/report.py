@@ -11,6 +11,9 @@ from typing import Any
 from autotl.errors import InvalidDataError, ModelFormatError
 from autotl.result import wording
 from autotl.result.classes import classes_section
+from autotl.result.finals import finals_section
+from autotl.result.guard import guard_section
+from autotl.result.mistakes import mistakes_section
 from autotl.result.page import Cell, document, listing, more, prose, table, tag, text
 from autotl.result.plots import interval_bar
 from autotl.result.ranking import backbones_section, ranking_body
@@ -100,8 +103,11 @@ def render(result: Result) -> str:
         ("floor", "The floor", _floor_section),
         ("backbones", "Backbones", backbones_section),
         ("search", "The search", search_section),
+        ("guard", "The guard", guard_section),
+        ("finalists", "Finalists", finals_section),
         ("leaderboard", "Leaderboard", leaderboard_section),
         ("classes", "Classes", classes_section),
+        ("mistakes", "Most confident mistakes", mistakes_section),
         ("left-out", "Left out", _left_out_section),
         ("reproduce", "To reproduce", _reproduce_section),
     ]
@@ -225,7 +231,8 @@ def _floor_section(result: Result) -> str:
     body = table([*headers, ("", "")], rows, label="Floor models", kinds=kinds)
     return (
         "<p>The best that can be had without any pretraining, chosen by cross-validation inside "
-        f"the training data. Transfer has to beat it.</p>{body}"
+        "the training data. Transfer has to beat it. What is called untrained is the finalist's "
+        f"own network, its weights drawn at random.</p>{body}"
     )
 
 

@@ -11,6 +11,7 @@ __all__ = ["leaderboard_section", "search_section"]
 
 _SHOWN_TRIALS = 25
 _SHOWN_BACKBONES = 20
+_LATENCY = 8  # its place among the columns of the leaderboard
 
 
 def _complete(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -48,18 +49,26 @@ def search_section(result: Mapping[str, Any]) -> str:
         parts.append(f'<p class="note">{rest} not drawn; the leaderboard has all.</p>')
     if len(complete) > 1:
         parts.append(f"<h3>Best validation {name} so far</h3>")
-        parts.append('<p class="note">Each dot is a trial; red ones are below the floor.</p>')
-        points, label = _points(complete)
+        stopped = [r for r in result.get("leaderboard") or () if _stopped(r)]
+        parts.append(
+            '<p class="note">Each dot is a trial; red ones are below the floor, pale ones were '
+            "stopped early. The dashed line is the floor.</p>"
+        )
+        points, label = _points([*complete, *stopped])
         parts.append(history(points, floor, metric, label))
     return "".join(parts)
 
 
-def _points(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[float, float]], str]:
-    if all(r.get("finished_at") for r in rows):
-        points = [(float(r["finished_at"]), float(r["validation"])) for r in rows]
-        return sorted(points), "seconds since the start"
-    points = [(float(r.get("trial") or 0), float(r["validation"])) for r in rows]
-    return sorted(points), "trial"
+def _stopped(row: Mapping[str, Any]) -> bool:
+    return row.get("state") == "pruned" and row.get("validation") is not None
+
+
+def _points(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[float, float, bool]], str]:
+    """Return (seconds, or number of the trial, validation, whether complete) in order of time."""
+    timed = all(r.get("finished_at") for r in rows)
+    key = "finished_at" if timed else "trial"
+    points = [(float(r.get(key) or 0), float(r["validation"]), not _stopped(r)) for r in rows]
+    return sorted(points), "seconds since the start" if timed else "trial"
 
 
 def _stop_sentence(result: Mapping[str, Any]) -> str:
@@ -85,7 +94,12 @@ def leaderboard_section(result: Mapping[str, Any]) -> str:
         place = sum(1 for r in _complete(result) if r["validation"] >= floor["validation"])
         cells.insert(place, _floor_cells(floor, metric))
         kinds.insert(place, "floor")
-    names = "# Backbone Adaptation Validation vs_floor 95_%_interval Frozen Time Note Parameters"
+    names = (
+        "# Backbone Adaptation Validation vs_floor 95_%_interval Frozen Time ms Note Parameters"
+    )
+    if all(row.get("latency_ms") is None for row in rows):
+        names = names.replace(" ms ", " ")
+        cells = [[*line[:_LATENCY], *line[_LATENCY + 1 :]] for line in cells]
     words = {"Backbone", "Adaptation", "Note", "Parameters"}
     headers = [(n.replace("_", " "), "" if n in words else "n") for n in names.split()]
 
@@ -100,8 +114,15 @@ def leaderboard_section(result: Mapping[str, Any]) -> str:
     return (
         "<p>Every trial, the best on validation first. Intervals are those of the difference to "
         "the floor on the same validation samples; they are not corrected for the number of "
-        f"trials. {text(wording.left_out_sentence(result))}</p>{shown}{_licences(rows)}"
+        f"trials. {_about_latency(rows)}{text(wording.left_out_sentence(result))}</p>"
+        f"{shown}{_licences(rows)}"
     )
+
+
+def _about_latency(rows: Sequence[Mapping[str, Any]]) -> str:
+    if all(row.get("latency_ms") is None for row in rows):
+        return ""
+    return "ms: median time of the backbone for one sample on the machine of the search. "
 
 
 def _licences(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -143,22 +164,27 @@ def _trial_cells(row: Mapping[str, Any], metric: str, shipped: bool) -> list[Cel
         Cell.number(interval),
         Cell.number(_frozen(row)),
         Cell.number(wording.clock(row.get("seconds"))),
+        Cell.number(_milliseconds(row.get("latency_ms"))),
         Cell(f"{' '.join(tags)} <bdi>{text(reason)}</bdi>", "w"),
         Cell.of(params, "w"),
     ]
 
 
 def _floor_cells(floor: Mapping[str, Any], metric: str) -> list[Cell]:
-    cells = [Cell("") for _ in range(10)]
+    cells = [Cell("") for _ in range(11)]
     cells[1] = Cell.of(f"floor: {floor.get('name', '')}")
     cells[3] = Cell.number(wording.score_text(floor["validation"], metric))
-    cells[8] = Cell("no transfer")
+    cells[9] = Cell("no transfer")
     return cells
 
 
 def _frozen(row: Mapping[str, Any]) -> str:
     fraction = row.get("freeze_fraction")
     return "" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _milliseconds(value: Any) -> str:
+    return "" if value is None else f"{float(value):.3g}"
 
 
 def _short(value: Any) -> str:

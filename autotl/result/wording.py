@@ -140,17 +140,33 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
     floor_score = score_text(floor.get("validation"), metric)
     if not best:
         return f"The floor, {floor_name}, was shipped, because no trial finished."
-    best_score = score_text(best.get("validation"), metric)
+    best_score, where = score_text(best.get("validation"), metric), "on validation"
+    shipping = result.get("shipping") or {}
+    n_splits = shipping.get("n_splits")
+    if n_splits:
+        where = f"over {count(int(n_splits), 'fresh split')} of train and validation"
+        best_score = score_text(shipping.get("mean"), metric)
+        floor_score = score_text(shipping.get("floor"), metric)
     if result.get("shipped") == "floor":
         return (
-            f"The floor, {floor_name}, was shipped: on validation it scores {floor_score}, and "
-            f"the best transfer, {recipe(best)}, does not beat it with {best_score}."
+            f"The floor, {floor_name}, was shipped: {where} it scores {floor_score}, and "
+            f"the best transfer, {recipe(best)}, {_not_shipped(shipping)} {best_score}."
         )
+    members = (result.get("ensemble") or {}).get("members") or ()
+    joined = (result.get("ensemble") or {}).get("used")
+    what = f"An ensemble of {len(members)} models around {recipe(best)}" if joined else ""
     return (
-        f"{recipe(best)} was shipped: on validation it scores {best_score}, and the floor, "
-        f"{floor_name}, {floor_score}.{_preference(result, best)} Models are chosen on validation "
-        "only; the holdout is touched once, at the end."
+        f"{what or recipe(best)} was shipped: {where} {'the latter' if what else 'it'} scores "
+        f"{best_score}, and the floor, {floor_name}, {floor_score}.{_preference(result, best)} "
+        "Models are chosen on validation only; the holdout is touched once, at the end."
     )
+
+
+def _not_shipped(shipping: Mapping[str, Any]) -> str:
+    reason = str(shipping.get("reason") or "it does not beat the floor")
+    if reason == "it does not beat the floor":
+        return "does not beat it with"
+    return f"was not shipped because {reason}; it scores"
 
 
 def shipped_terms(result: Mapping[str, Any]) -> str:
@@ -200,7 +216,17 @@ def _preference(result: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     first = rows[0].get("trial")
     if first is None or first == best.get("trial"):
         return ""
+    shipping = result.get("shipping") or {}
+    if shipping.get("n_splits"):
+        compared = {row.get("trial") for row in shipping.get("finalists") or ()}
+        return f" Trial {first}, first on validation, was {_lost(first in compared)}."
     return (
         f" Trial {first} leads on validation by less than one standard error, so the simpler "
         "probe was preferred."
     )
+
+
+def _lost(compared: bool) -> str:
+    if compared:
+        return "behind it there, or ahead by less than one standard error of a simpler probe"
+    return "not compared there"

@@ -3,6 +3,7 @@
 from autotl.search.call import Plan, plan, search
 from autotl.search.prepare import download, prepare
 from autotl.search.progress import Progress, SilentProgress, make_progress
+from autotl.search.resuming import read_run
 
 __all__ = [
     "Plan",
@@ -12,5 +13,6 @@ __all__ = [
     "make_progress",
     "plan",
     "prepare",
+    "read_run",
     "search",
 ]

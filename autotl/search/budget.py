@@ -19,13 +19,18 @@ class Budget:
         seconds: Wall-clock limit, positive.
         trials: Limit on trials, positive; `seconds` is then not used.
         started: `time.monotonic()` when the first sample was read; None is now.
+        earlier: Seconds that earlier runs of the same search took.
 
     Raises:
         BudgetTooSmallError: A limit is not positive.
     """
 
     def __init__(
-        self, seconds: float, trials: int | None = None, started: float | None = None
+        self,
+        seconds: float,
+        trials: int | None = None,
+        started: float | None = None,
+        earlier: float = 0.0,
     ) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise BudgetTooSmallError(
@@ -39,7 +44,7 @@ class Budget:
             )
         if trials is not None and trials < 1:
             raise BudgetTooSmallError(f"trials is {trials!r}; give at least 1.")
-        self.trials = trials
+        self.trials, self.earlier = trials, earlier
         self.seconds = float("inf") if trials is not None else float(seconds)
         self._started = time.monotonic() if started is None else started
         self._stage_end = float("inf")

@@ -13,9 +13,11 @@ from autotl.ranking import nested_order
 from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
 from autotl.search.budget import Budget
-from autotl.search.engine import Search, Settings, open_run_folder, select_adaptations
-from autotl.search.prepare import SearchArguments, download, names_of, prepare
+from autotl.search.engine import Search
+from autotl.search.prepare import SearchArguments, download, limits_of, names_of, prepare
 from autotl.search.progress import SilentProgress, make_progress
+from autotl.search.resuming import Earlier
+from autotl.search.settings import Settings, open_run_folder, select_adaptations
 from autotl.shelf import Shelf
 
 _TIMED_SAMPLES = 24  # of each backbone, for a plan
@@ -47,36 +49,51 @@ def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
     budget = Budget(seconds, arguments.get("trials"), started)
     out = arguments.get("out")
     created = out is not None and not Path(out).exists()
-    folder = open_run_folder(out) if out is not None else None
+    resumes = arguments.get("resumes")
+    earlier = Earlier.read(out) if out is not None and resumes is not None else None
+    if earlier is not None:
+        budget, seconds = earlier.budget(resumes or {}, started)
+    folder = None
+    if out is not None:
+        folder = open_run_folder(out) if earlier is None else Path(out)
     show = arguments.get("progress", True)
     progress = make_progress(show, budget.seconds if budget.timed else None)
     try:
-        task, shelf = prepare(X, y, progress, arguments)
+        task, shelf = prepare(X, y, progress, arguments, guard=True)
+        if earlier is not None:
+            earlier.check(task)
         download(shelf, budget, progress)
         settings = Settings(
             budget_seconds=seconds,
-            trials=arguments.get("trials"),
+            trials=budget.trials,
             adaptations=names_of(arguments.get("adaptations")),
             out=folder,
             seed=arguments.get("seed", defaults.SEED),
             device=arguments.get("device"),
             cache=arguments.get("cache", True),
-            views=_checked_views(arguments.get("views", defaults.VIEWS)),
+            views=_checked("views", arguments.get("views", defaults.VIEWS)),
+            workers=_checked("workers", arguments.get("workers", 1)),
+            limits=limits_of(arguments),
+            ensemble=arguments.get("ensemble", False),
+            cautious=arguments.get("cautious", False),
+            experience=arguments.get("experience", True),
+            resumes=earlier is not None,
+            accept_changes=arguments.get("accept_changes", False),
             asked=_describe(arguments),
         )
         return Search(task, shelf, settings, budget, progress).run()
     except BaseException:
-        if folder is not None and not (folder / "result.json").exists():
+        if folder is not None and earlier is None and not (folder / "result.json").exists():
             _clear(folder, created=created)
         raise
     finally:
         progress.close()
 
 
-def _checked_views(views: Any) -> int:
-    if isinstance(views, bool) or not isinstance(views, int) or views < 1:
-        raise InvalidDataError(f"views is {views!r}; give a whole number of at least 1.")
-    return views
+def _checked(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidDataError(f"{name} is {value!r}; give a whole number of at least 1.")
+    return value
 
 
 def _clear(folder: Path, *, created: bool) -> None:
@@ -92,7 +109,10 @@ def _clear(folder: Path, *, created: bool) -> None:
 
 def _describe(arguments: SearchArguments) -> dict[str, Any]:
     """Return the arguments that JSON can hold, for `run.json`."""
-    left_out = {"X_holdout", "y_holdout", "groups", "ids", "skipped", "notes", "started"}
+    left_out = {
+        "X_holdout", "y_holdout", "groups", "ids", "skipped", "notes", "started", "progress",
+        "resumes", "accept_changes", "columns",
+    }  # fmt: skip
     return {
         k: str(v) if isinstance(v, Path) else v for k, v in arguments.items() if k not in left_out
     }
@@ -101,7 +121,7 @@ def _describe(arguments: SearchArguments) -> dict[str, Any]:
 def plan(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> Plan:
     """Check data and backbones and time a few samples of each, without searching."""
     progress = SilentProgress()
-    task, shelf = prepare(X, y, progress, arguments)
+    task, shelf = prepare(X, y, progress, arguments, guard=True)
     device = arguments.get("device") or pick_device()
     seconds: dict[str, float] = {}
     rows = nested_order(task, arguments.get("seed", defaults.SEED))[:_TIMED_SAMPLES]

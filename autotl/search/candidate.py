@@ -8,6 +8,10 @@ import numpy as np
 
 from autotl.specs import AdaptationSpec, SavedState
 
+INTERRUPTED = "interrupted"
+LOST = "in flight when its process ended; run again"
+REPEATED = "interrupted; run again"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -41,8 +45,9 @@ class Outcome:
     Args:
         trial: Number of the trial in the study.
         candidate: What was tried.
-        state: "complete", "pruned" or "failed".
+        state: "running", "paused", "complete", "pruned" or "failed".
         reason: Why it stopped, in words.
+        why: Why it was tried, in words.
         value: Validation metric at the best step; None when nothing was measured.
         log_loss: Validation log-loss at the best step, nats; breaks ties.
         steps: Resource spent up to the best step.
@@ -57,12 +62,23 @@ class Outcome:
         saved: The first fold's predictor at the best step.
         finished_at: Seconds since the start of the search.
         history: Validation metric after each step.
+        costs: Cost up to the end of each step: seconds without embedding, or steps where trials
+            replace the clock.
+        gap: Value less the floor's on validation; None where either is missing.
+        log_e: Log of the guard's evidence that it is worse than the floor; None without a guard.
+        discordance: Share of the guard's samples on which it or the floor is right, but not both.
+        doubted: Whether the guard found that it could not reach the floor.
+        traceback: Of a failure.
+        audited: Whether it went on all the same.
+        unselected: Whether the guard could not have stopped it.
+        predictor_kept: Whether its predictor is on the disk.
     """
 
     trial: int
     candidate: Candidate
     state: str
     reason: str = ""
+    why: str = ""
     value: float | None = None
     log_loss: float = float("inf")
     steps: int = 0
@@ -76,6 +92,25 @@ class Outcome:
     saved: SavedState | None = None
     finished_at: float = 0.0
     history: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    gap: float | None = None
+    log_e: float | None = None
+    traceback: str = ""
+    discordance: float = 0.0
+    doubted: bool = False
+    audited: bool = False
+    unselected: bool = True
+    predictor_kept: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended with its process or at an interrupt, and is run again."""
+        return self.reason in (LOST, REPEATED)
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still go on."""
+        return self.state in ("running", "paused")
 
     @property
     def ran(self) -> bool:

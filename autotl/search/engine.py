@@ -1,28 +1,37 @@
 """One search from a checked task to a fitted model and a run folder."""
 
+import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotl import defaults
-from autotl.data import Task
-from autotl.errors import InvalidDataError, OutputExistsError, UnknownNameError
-from autotl.features import ActivationStore, BackboneSession, Caching
+import numpy as np
+
+from autotl.data import Fold, Task
+from autotl.experience import remember
+from autotl.features import BackboneSession, Caching
 from autotl.ranking import Ranking, Screened, Screening, rank_backbones
-from autotl.registry import get_registry
 from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
 from autotl.result.saved import encode_label, write_json
 from autotl.result.wording import count
+from autotl.search.again import Contender
 from autotl.search.budget import Budget
+from autotl.search.build import build_study, make_caching
 from autotl.search.candidate import Outcome
+from autotl.search.finalists import ShippingRule
 from autotl.search.finish import Finish, Finisher
 from autotl.search.floor import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
+from autotl.search.portfolio import Remembered
 from autotl.search.progress import Progress
-from autotl.search.space import expected_fractions
+from autotl.search.remembering import run_record
+from autotl.search.resuming import describe_split
+from autotl.search.settings import Settings, select_adaptations
 from autotl.search.study import Study
 from autotl.search.summary import (
     leaderboard,
@@ -32,87 +41,11 @@ from autotl.search.summary import (
     why_no_backbone,
     write_leaderboard,
 )
+from autotl.search.workers import Job, WorkerPool, n_cores, share_out
 from autotl.shelf import Shelf
-from autotl.specs import AdaptationSpec
 
 SCREENING_SHARE = 0.35  # of the budget
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a search was asked for.
-
-    Args:
-        budget_seconds: Wall-clock limit.
-        trials: Limit on trials, in place of the clock.
-        adaptations: Names or patterns of methods; None takes all.
-        out: Run folder; None writes nothing.
-        seed: Of everything random.
-        device: Where to compute; None picks a GPU when there is one.
-        cache: Whether activations of frozen layers are kept on disk.
-        views: Augmented views of each sample that are kept.
-        asked: The call's arguments as the user gave them, for `run.json`.
-    """
-
-    budget_seconds: float
-    trials: int | None = None
-    adaptations: Sequence[str] | None = None
-    out: Path | None = None
-    seed: int = 0
-    device: str | None = None
-    cache: bool = True
-    views: int = defaults.VIEWS
-    asked: Mapping[str, Any] = field(default_factory=dict)
-
-
-def open_run_folder(out: str | Path) -> Path:
-    """Create a run folder.
-
-    Raises:
-        OutputExistsError: It exists and is not empty.
-    """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"The output folder {str(folder)!r} is a file. Choose another.")
-    if folder.exists() and any(folder.iterdir()):
-        raise OutputExistsError(
-            f"The output folder {str(folder)!r} exists and is not empty. "
-            "Choose another one, or move it away."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def select_adaptations(patterns: Sequence[str] | None) -> list[AdaptationSpec]:
-    """Return the methods that need nothing but labelled data, or those named.
-
-    Raises:
-        UnknownNameError: A name or pattern fits no method.
-    """
-    catalog = get_registry().adaptations
-    if patterns is None:
-        return [a for a in catalog if not a.needs and "classification" in a.tasks]
-    if not patterns:
-        raise InvalidDataError("adaptations is empty; give a name or pattern, or None for all.")
-    chosen: dict[str, AdaptationSpec] = {}
-    for pattern in patterns:
-        if pattern in catalog:
-            found = [_usable(catalog.get(pattern))]
-        else:
-            found = [a for a in catalog.match(pattern) if not a.needs]
-        if not found:
-            raise UnknownNameError("adaptation", pattern, catalog.names())
-        chosen |= {a.name: a for a in found}
-    return list(chosen.values())
-
-
-def _usable(spec: AdaptationSpec) -> AdaptationSpec:
-    if spec.needs:
-        raise InvalidDataError(
-            f"Adaptation {spec.name!r} needs {', '.join(sorted(spec.needs))} data, which a search "
-            "cannot be given yet. Leave it out."
-        )
-    return spec
+_MOST_REMEMBERED = 5  # configurations that won on similar data and are tried first
 
 
 class Search:
@@ -132,17 +65,22 @@ class Search:
         self.task, self.shelf, self.settings = task, shelf, settings
         self.budget, self.progress = budget, progress
         self.adaptations = select_adaptations(settings.adaptations)
+        self.listed = [spec.name for spec in shelf.usable]
         self.device = settings.device or pick_device()
         self.measurement = FloorMeasurement(task, budget, progress)
         self.baselines: list[Baseline] = []
         self.timings: dict[str, float] = {}
-        self.stopped_by = "budget"
+        self.stopped_by, self.stop_reason = "budget", ""
         self.ranking: Ranking | None = None
+        self.screening: Screening | None = None
+        self.finisher: Finisher | None = None
+        self.guard_summary: dict[str, Any] | None = None
+        self.latency_ms: dict[str, float] = {}
 
     def run(self) -> FittedModel:
         """Measure the floor, screen, search, finish, and write the run folder."""
         self.timings["reading"] = self.budget.elapsed()
-        if self.settings.out is not None:
+        if self.settings.out is not None and not self.settings.resumes:
             self._write_run()
         if not self.shelf.usable:
             self.progress.message(why_no_backbone(self))
@@ -162,20 +100,38 @@ class Search:
             self.progress,
             self.settings.seed,
         )
+        self.finisher, finisher.latency_ms = finisher, self.latency_ms
         study, rows = self._study(screened, sessions, finisher)
+        finisher.hurried = self.stopped_by == "interrupt"
+        guarded = self.guard_summary = study.guard.summary(study.outcomes)
         with deferred(self._interrupt):
             best = study.best
+            if best is not None:
+                study.records.predictor(best)
             spec = study.space.adaptations[best.candidate.adaptation] if best else None
             session = sessions[best.candidate.backbone] if best else None
-            finish = finisher.run(best, spec, session)
+            finish = finisher.run(
+                best,
+                spec,
+                session,
+                contenders=_contenders(study, sessions),
+                rule=ShippingRule(
+                    cautious=self.settings.cautious, negative=frozenset(guarded["flags"])
+                ),
+                ensemble=self.settings.ensemble,
+            )
+            self.timings["finalists"] = finish.finalists_seconds
             started = time.perf_counter()
             finisher.score_baselines(finish)
             self.timings["refit"] = finish.refit_seconds
             self.timings["holdout"] = finish.holdout_seconds + time.perf_counter() - started
+            self._remember(study, finish)
             return self._model(study, finish, leaderboard(study.outcomes, rows))
 
     def _interrupt(self) -> None:
         self.stopped_by = "interrupt"
+        if self.finisher is not None:
+            self.finisher.hurried = True
         self.progress.message("Interrupted: finishing with what there is. Ctrl-C again to abort.")
 
     def _note(self, text: str) -> None:
@@ -193,50 +149,135 @@ class Search:
             rows[outcome.trial] = row
             self.progress.trial(row)
 
-        study = Study(
+        study = build_study(
             self.task,
             screened,
             self.adaptations,
+            listed=self.listed,
             budget=self.budget,
             seed=self.settings.seed,
+            floor=self.baselines[0].validation,
+            floor_proba=self._guarded_proba(),
             reserve=lambda best: finisher.reserve(best, sessions),
             on_outcome=on_outcome,
-            journal=self.settings.out / "study.journal" if self.settings.out else None,
+            folder=self._folder(),
+            remembered=self._remembered(),
+            accept_changes=self.settings.accept_changes,
         )
         started = time.perf_counter()
         if screened and self.stopped_by != "interrupt":
             self.progress.stage("Search", count(len(screened), "backbone"))
-            study.run()
-            self.stopped_by = study.stopped_by
+            if self.settings.workers > 1:
+                self._run_workers(study, screened, finisher.reserve(None, sessions))
+            else:
+                study.run()
+                self.stopped_by = study.stopped_by
+                self.stop_reason = study.stop_reason
         self.timings["search"] = time.perf_counter() - started
         return study, rows
+
+    def _remembered(self) -> list[Remembered]:
+        """Return what won on similar data, for backbones that can be used today."""
+        advice = self.screening.advice if self.screening is not None else None
+        found = advice.configurations(_MOST_REMEMBERED) if advice is not None else []
+        return [(c.backbone, c.adaptation, c.params) for c in found]
+
+    def _remember(self, study: Study, finish: Finish) -> None:
+        """Leave a record for later runs."""
+        screening = self.screening
+        if screening is None or screening.fingerprint is None:
+            return
+        fingerprint = screening.fingerprint
+        remember(
+            lambda: run_record(
+                self.task,
+                fingerprint,
+                study.outcomes,
+                floor=self.baselines[0].validation,
+                finish=finish,
+                device=self.device,
+            ),
+            self._note,
+        )
+
+    def _folder(self) -> Path | None:
+        """Return where the study is kept; workers share one even where nobody asked for it."""
+        if self.settings.out is not None or self.settings.workers == 1:
+            return self.settings.out
+        folder = Path(tempfile.mkdtemp(prefix="autotl-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def _guarded_proba(self) -> np.ndarray | None:
+        """Return the floor's probabilities on the samples that the guard reads."""
+        floor = self.baselines[0]
+        if not len(self.task.split.guard):
+            return floor.proba
+        try:
+            unseen = Fold(self.task.split.folds[0].train, self.task.split.guard)
+            return self.measurement.on_split(floor, unseen)
+        except Exception as error:  # noqa: BLE001  # raw features are plugin code
+            self._note(f"Nothing is held against the floor: {type(error).__name__}: {error}")
+            return None
+
+    def _run_workers(self, study: Study, screened: list[Screened], reserve: float) -> None:
+        """Let several processes search; what they find is taken in as it comes."""
+        left, folder = study.trials_left, study.records.folder.parent
+        n_workers = min(self.settings.workers, self.settings.workers if left is None else left)
+        jobs = [
+            Job(
+                name=f"{len(study.outcomes)}-{k}",
+                task=self.task,
+                backbones=[
+                    (s.session.spec, s.expectation, s.session.seconds_per_sample) for s in screened
+                ],
+                adaptations=self.adaptations,
+                listed=self.listed,
+                remembered=self._remembered(),
+                floor=self.baselines[0].validation,
+                floor_proba=self._guarded_proba(),
+                reserve=reserve,
+                budget_seconds=self.settings.budget_seconds,
+                earlier=self.budget.earlier,
+                elapsed=self.budget.elapsed(),
+                sent_at=time.time(),
+                trials=trials,
+                folder=folder,
+                seed=self.settings.seed,
+                device=self.device,
+                cache=self.settings.cache,
+                views=self.settings.views,
+                n_threads=max(1, n_cores() // n_workers),
+                paths=tuple(sys.path),
+            )
+            for k, trials in enumerate(share_out(left, n_workers))
+        ]
+        for s in screened:
+            s.session.release()
+        pool = WorkerPool(jobs, self.budget.elapsed, study.sync, self._note)
+        self.stopped_by, self.stop_reason = pool.run()
+        study.sync(paused=True)
 
     def _caching(self) -> Caching | None:
         """Say how activations are kept; None when that is not wanted or not possible."""
         if not self.settings.cache:
             return None
-        store = ActivationStore.from_environment(self._note)
-        if store is None:
-            return None
-        return Caching(
-            store=store,
-            digests=self.task.fingerprints,
-            y=self.task.y,
-            views=self.settings.views,
-            seed=self.settings.seed,
-            demand=expected_fractions(self.adaptations),
+        return make_caching(
+            self.task, self.adaptations, self.settings.seed, self.settings.views, self._note
         )
 
     def _screen(self) -> list[Screened]:
         self.progress.stage("Screening", count(len(self.shelf.usable), "backbone"))
         started = time.perf_counter()
         limit = self.budget.elapsed() + SCREENING_SHARE * self.budget.seconds
-        screening = Screening(
+        screening = self.screening = Screening(
             task=self.task,
             device=self.device,
             seed=self.settings.seed,
             caching=self._caching(),
             timed=self.budget.timed,
+            experience=self.settings.experience,
+            on_problem=self._note,
             check=self.budget.check,
             may_begin=lambda: self.budget.elapsed() <= limit,
             on_backbone=self.progress.advance,
@@ -248,8 +289,18 @@ class Search:
         for name, reason in screening.failed:
             self.shelf.skip(name, reason)
             self.progress.message(f"{name} was skipped: {reason}")
+        screened = [s for s in screened if self._is_allowed(s)]
         self.timings["screening"] = time.perf_counter() - started
         return screened
+
+    def _is_allowed(self, screened: Screened) -> bool:
+        """Leave out what exceeds a limit that shows only now that the backbone was loaded."""
+        reason = self.settings.limits.obstacle_loaded(screened.session, self.latency_ms)
+        if reason is None:
+            return True
+        self.shelf.skip(screened.name, reason)
+        self.progress.message(f"{screened.name} was skipped: {reason}")
+        return False
 
     def _model(self, study: Study, finish: Finish, rows: list[dict[str, Any]]) -> FittedModel:
         """Put the result together and write it."""
@@ -284,7 +335,6 @@ class Search:
         """Write `run.json`: inputs, versions, seeds and splits."""
         if self.settings.out is None:
             return
-        split = self.task.split
         content = {
             "asked": dict(self.settings.asked),
             "seed": self.settings.seed,
@@ -297,12 +347,18 @@ class Search:
             "directories": self.shelf.directories,
             "adaptations": [a.name for a in self.adaptations],
             "samples": self.task.fingerprints,
-            "splits": {
-                "folds": [
-                    {"train": f.train.tolist(), "validation": f.validation.tolist()}
-                    for f in split.folds
-                ],
-                "holdout": split.holdout.tolist(),
-            },
+            "labels": self.task.y.tolist(),
+            "splits": describe_split(self.task.split),
         }
         write_json(self.settings.out / "run.json", content)
+
+
+def _contenders(study: Study, sessions: Mapping[str, BackboneSession]) -> list[Contender]:
+    """Return the trials that may win, with what it takes to fit them again."""
+    methods = study.space.adaptations
+    return [
+        Contender(outcome=o, spec=methods[name], session=sessions[o.candidate.backbone])
+        for o in study.outcomes
+        if o.state == "complete" and o.proba is not None
+        if (name := o.candidate.adaptation) in methods and o.candidate.backbone in sessions
+    ]

@@ -1,7 +1,7 @@
 """Run one candidate over the task's folds, one step at a time."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 
 import numpy as np
@@ -11,11 +11,13 @@ from autotl.features import BackboneSession, freeze_depth
 from autotl.search.budget import OutOfTime
 from autotl.search.candidate import Candidate, Outcome
 from autotl.search.floor import validation_labels
-from autotl.specs import AdaptationSpec, AdaptationTask, Step
+from autotl.specs import AdaptationSpec, AdaptationTask, SavedState, Step
 
 _LEAST_PATIENCE = 3
-StepReport = Callable[[int, float, float], str | None]
-"""Maps (step, value, seconds of this step) to a reason to stop, or None to go on."""
+Signal = tuple[str, str]
+"""A state to end in, "pruned" or "paused", and why."""
+StepReport = Callable[[float], Signal | None]
+"""Takes the seconds of the step that was just taken, and says whether and why to end."""
 
 
 def adaptation_task(  # noqa: PLR0913  # what one fit is made of
@@ -53,6 +55,7 @@ class Evaluation:
         task: The task.
         weights: Class weights, or None.
         seed: Of the trial.
+        timed: Whether cost is counted in seconds rather than steps.
     """
 
     def __init__(
@@ -63,15 +66,27 @@ class Evaluation:
         task: Task,
         weights: np.ndarray | None,
         seed: int,
+        *,
+        timed: bool = True,
     ) -> None:
         self.outcome, self.spec, self.session, self.task = outcome, spec, session, task
-        self.weights, self.seed = weights, seed
+        self.weights, self.seed, self.timed = weights, seed, timed
         self._truth = validation_labels(task)
-        self._since_best = 0
+        self.states: list[SavedState] = []
 
-    def run(self, n_steps: int, report: StepReport) -> Outcome:
-        """Advance all folds step by step until the plan, patience or `report` ends it."""
+    def run(
+        self, n_steps: int, report: StepReport, states: Sequence[SavedState] | None = None
+    ) -> Outcome:
+        """Advance all folds step by step until the plan, patience or `report` ends it.
+
+        Args:
+            n_steps: Steps that the schedule is laid out for.
+            report: Called after each step.
+            states: What each fold continues from, after a pause; `self.states` has them when
+                the outcome's state is "paused".
+        """
         outcome, folds = self.outcome, self.task.split.folds
+        outcome.state = "running"
         started, embedding = time.perf_counter(), self.session.embed_seconds
         outcome.planned_steps, outcome.tuned = n_steps, self.spec.trains_backbone
         outcome.freeze_fraction = outcome.candidate.freeze_fraction(self.spec)
@@ -79,52 +94,66 @@ class Evaluation:
         outcome.freeze_depth = depth
         with ExitStack() as stack:
             fits = []
-            for fold in folds:
+            for k, fold in enumerate(folds):
                 one = adaptation_task(
                     outcome.candidate, self.session, self.task, fold.train,
                     depth=depth, n_steps=n_steps, weights=self.weights, seed=self.seed,
                 )  # fmt: skip
-                fits.append(stack.enter_context(closing(self.spec.steps(one, None))))
+                fits.append(
+                    stack.enter_context(
+                        closing(self.spec.steps(one, states[k] if states else None))
+                    )
+                )
             try:
                 self._advance(fits, n_steps, report)
             except OutOfTime:
                 outcome.state = "complete" if outcome.value is not None else "pruned"
                 outcome.reason = "the budget ended"
+                outcome.unselected = False  # cut short: no measure of what trials gain
             finally:
-                outcome.seconds = time.perf_counter() - started
-                outcome.embed_seconds = self.session.embed_seconds - embedding
+                outcome.seconds += time.perf_counter() - started
+                outcome.embed_seconds += self.session.embed_seconds - embedding
         return outcome
 
     def _advance(
         self, fits: list[Generator[Step, None, None]], n_steps: int, report: StepReport
     ) -> None:
         validation = [self.session.inputs(f.validation) for f in self.task.split.folds]
-        for index in range(1, n_steps + 1):
+        for index in range(len(self.outcome.history) + 1, n_steps + 1):
             began, embedding = time.perf_counter(), self.session.embed_seconds
             steps = []
             for fit in fits:
                 self.session.check()
                 steps.append(next(fit, None))
             if any(step is None for step in steps):
-                self.outcome.reason = f"the method ended after {index - 1} steps"
+                self._end("complete", f"the method ended after {index - 1} steps")
                 return
             probas = [
                 step.predictor.predict_proba(inputs)
                 for step, inputs in zip(steps, validation, strict=True)
                 if step is not None
             ]
-            value = self._record(index, np.concatenate(probas), steps[0])
+            self._record(index, np.concatenate(probas), steps[0])
             computing = self.session.embed_seconds - embedding  # paid once, not in each epoch
-            reason = report(index, value, time.perf_counter() - began - computing)
-            if reason is not None:
-                self.outcome.state, self.outcome.reason = "pruned", reason
+            seconds = time.perf_counter() - began - computing
+            before = self.outcome.costs[-1] if self.outcome.costs else 0.0
+            self.outcome.costs.append(before + seconds if self.timed else float(index))
+            signal = report(seconds)
+            if signal is not None:
+                self._end(*signal)
+                if signal[0] == "paused":
+                    self.states = [step.state() for step in steps if step is not None]
                 return
-            if self._since_best >= max(_LEAST_PATIENCE, n_steps // 4):
-                self.outcome.reason = f"no gain in {self._since_best} {self.spec.resource} steps"
+            since_best = index - self.outcome.steps
+            if since_best >= max(_LEAST_PATIENCE, n_steps // 4):
+                self._end("complete", f"no gain in {since_best} {self.spec.resource} steps")
                 return
-        self.outcome.reason = f"all {n_steps} {self.spec.resource} steps done"
+        self._end("complete", f"all {n_steps} {self.spec.resource} steps done")
 
-    def _record(self, index: int, proba: np.ndarray, first: Step | None) -> float:
+    def _end(self, state: str, reason: str) -> None:
+        self.outcome.state, self.outcome.reason = state, reason
+
+    def _record(self, index: int, proba: np.ndarray, first: Step | None) -> None:
         """Score a step and keep it when it is the best so far."""
         outcome = self.outcome
         if not np.isfinite(proba).all():
@@ -145,7 +174,4 @@ class Evaluation:
             outcome.value, outcome.log_loss, outcome.steps = value, log_loss, index
             outcome.proba = proba
             outcome.saved = first.predictor.save() if first is not None else None
-            self._since_best = 0
-        else:
-            self._since_best += 1
-        return value
+            outcome.predictor_kept = False

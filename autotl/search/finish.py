@@ -1,8 +1,8 @@
 """The end of a search: ship on validation, refit, touch the holdout once, give the verdict."""
 
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,22 @@ from autotl.adapt.raw import RawModel
 from autotl.data import Task
 from autotl.features import BackboneSession
 from autotl.result.intervals import REPETITIONS, Gap, paired_gap
-from autotl.result.model import TransferPredictor
+from autotl.result.predictors import EnsemblePredictor, TransferPredictor
 from autotl.result.wording import count
-from autotl.search.budget import Budget, OutOfTime
+from autotl.search.again import REFIT_MARGIN, Contender, fit_seconds, holdout_seconds
+from autotl.search.baselines import Baseline
+from autotl.search.budget import Budget
 from autotl.search.candidate import Outcome
-from autotl.search.evaluate import adaptation_task
-from autotl.search.floor import Baseline, FloorMeasurement, class_weights
+from autotl.search.contest import Contest, Standing
+from autotl.search.ensemble import Ensemble, build_ensemble
+from autotl.search.finalists import ShippingRule
+from autotl.search.floor import FloorMeasurement
+from autotl.search.limits import measure_latency_ms
 from autotl.search.progress import Progress
+from autotl.search.refit import REPORT_SECONDS, Refit, Refitted
 from autotl.specs import AdaptationSpec, SavedState
 
-MARGIN = 0.0  # what the best candidate's validation must exceed the floor's by to be shipped
-_REPORT_SECONDS = 1.5
-_REFIT_MARGIN = 1.3
-_NO_REFIT = (
-    "No time was left to refit on train and validation; the shipped model was fitted on the "
-    "training part. A larger budget avoids this."
-)
+_LATENCY_SECONDS = 3.0  # loading the network again included
 _BARE_FLOOR = (
     "The floor is only the majority class: no other baseline could be measured, so beating it "
     "says little. The list of floors says why."
@@ -39,30 +39,48 @@ class Finish:
 
     Args:
         shipped: "transfer" or "floor".
-        transfer: The best candidate, refitted; None when no trial finished.
+        transfer: The finalist, refitted, or the ensemble around it; None when no trial finished.
         floor: The floor, fitted on train and validation.
-        transfer_proba: Its holdout probabilities.
+        transfer_proba: Holdout probabilities of `transfer`.
         floor_proba: The floor's holdout probabilities.
-        gap: Best candidate minus floor on the holdout.
+        gap: `transfer` minus floor on the holdout.
         refit_seconds: Time of the refit.
         holdout_seconds: Time of predicting the holdout.
         notes: What the user should know.
+        bare: Whether the floor is the majority class.
+        new_floor: Whether a floor of the finalist's make took the place of the search's.
+        finalist: The trial behind `transfer`.
+        finalist_proba: Its holdout probabilities without the rest of an ensemble.
+        why_floor: Why the floor was shipped although a candidate finished, in words.
+        standing: How the finalist was chosen and stands against the floor, for `result.json`.
+        ensemble: The ensemble that was tried, for `result.json`; None where none was.
+        latency_ms: Milliseconds for one sample by backbone.
+        finalists_seconds: Time of comparing finalists and of the floors of their make.
     """
 
     shipped: str
-    transfer: TransferPredictor | None
-    floor: RawModel
+    transfer: TransferPredictor | EnsemblePredictor | None
+    floor: RawModel | TransferPredictor
     transfer_proba: np.ndarray | None
     floor_proba: np.ndarray
     gap: Gap | None
     refit_seconds: float
     holdout_seconds: float
     notes: list[str]
+    bare: bool = False
+    new_floor: bool = False
+    finalist: Outcome | None = None
+    finalist_proba: np.ndarray | None = None
+    why_floor: str = ""
+    standing: dict[str, Any] | None = None
+    ensemble: dict[str, Any] | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    finalists_seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
         """The sign of the gap's interval; "inconclusive" where there is none to rely on."""
-        if self.gap is None or self.floor.feature is None:
+        if self.gap is None or self.bare:
             return "inconclusive"
         return self.gap.verdict
 
@@ -80,7 +98,7 @@ class Finisher:
     Args:
         task: The task.
         measurement: Fits the floor.
-        baselines: The floor first.
+        baselines: The floor first; floors of the finalist's make join it.
         budget: The clock.
         progress: Where to say what is happening.
         seed: Of the refit.
@@ -97,101 +115,215 @@ class Finisher:
     ) -> None:
         self.task, self.measurement, self.baselines = task, measurement, baselines
         self.budget, self.progress, self.seed = budget, progress, seed
+        self.hurried = False
+        """Whether the user waits for the end: what is not needed for a result is left out."""
+        self.latency_ms: dict[str, float] = {}
+        """Milliseconds for one sample by backbone, as far as they were measured."""
 
     def reserve(self, best: Outcome | None, sessions: dict[str, BackboneSession]) -> float:
         """Return the seconds that finishing will take, given the best outcome so far."""
-        floor = self.measurement.final_seconds(self.baselines[0]) * _REFIT_MARGIN
+        floor = self.measurement.final_seconds(self.baselines[0]) * REFIT_MARGIN
         if best is None:
-            return floor + _REPORT_SECONDS
-        session = sessions[best.candidate.backbone]
+            return floor + REPORT_SECONDS
+        session, task = sessions[best.candidate.backbone], self.task
+        refit = fit_seconds(best, task, len(task.split.train_validation))
+        contest = self._contest().reserve(best, session)
         return (
-            floor
-            + _REPORT_SECONDS
-            + self._refit_seconds(best)
-            + self._holdout_seconds(session, tuned=best.tuned)
+            floor + REPORT_SECONDS + refit + holdout_seconds(best.tuned, session, task) + contest
         )
 
-    def _refit_seconds(self, best: Outcome) -> float:
-        folds = self.task.split.folds
-        growth = len(self.task.split.train_validation) / sum(len(f.train) for f in folds)
-        done = best.steps / max(1, len(best.history))
-        return (best.seconds - best.embed_seconds) * growth * done * _REFIT_MARGIN
-
-    def _holdout_seconds(self, session: BackboneSession, *, tuned: bool) -> float:
-        holdout = self.task.split.holdout
-        n_samples = len(holdout) if tuned else session.missing(holdout)
-        return (session.seconds_per_sample or 0.0) * n_samples
+    def _contest(self) -> Contest:
+        return Contest(
+            self.task,
+            self.measurement,
+            self.baselines,
+            self.budget,
+            self.progress,
+            self.seed,
+            lambda: self.hurried,
+        )
 
     def run(
         self,
         best: Outcome | None,
         spec: AdaptationSpec | None,
         session: BackboneSession | None,
+        contenders: Sequence[Contender] = (),
+        rule: ShippingRule | None = None,
+        ensemble: bool = False,
     ) -> Finish:
-        """Refit, evaluate on the holdout once, and say what is shipped."""
-        started = time.perf_counter()
-        notes = self.measurement.notes
-        self.progress.stage("Refit", "on train and validation")
-        floor = self.measurement.final(self.baselines[0])
-        saved = None
+        """Choose the finalist, refit it, touch the holdout once, and say what is shipped.
+
+        Args:
+            best: The best trial by validation; None when none finished.
+            spec: Its method.
+            session: Its backbone.
+            contenders: All complete trials that may win, `best` among them or not.
+            rule: When the finalist is shipped rather than the floor.
+            ensemble: Whether to try a greedy ensemble around the finalist.
+        """
+        started, rule = time.perf_counter(), rule or ShippingRule()
+        floor_before = self.baselines[0]
+        notes = list(self.measurement.notes)
+        first, standing, blend = None, None, None
         if best is not None and spec is not None and session is not None:
-            saved = self._refit(best, spec, session, notes)
-        refit_seconds = time.perf_counter() - started
+            first = Contender(outcome=best, spec=spec, session=session)
+            contest = self._contest()
+            standing = contest.run(first, contenders, rule, self._until)
+            notes += contest.notes
+            if ensemble and not self.hurried:
+                library = [c for c in contenders if c.outcome.trial not in rule.negative]
+                blend = build_ensemble(standing.finalist, library, self.task, self.seed)
+        chosen_at = time.perf_counter()
+        self.progress.stage("Refit", "on train and validation")
+        floor = self._fit_floor(notes)
+        refitted = None
+        if first is not None and standing is not None:
+            refit = Refit(self.task, self.budget, self.progress, self.seed, lambda: self.hurried)
+            refitted = refit.run(first, standing, blend)
+            notes += refit.notes
+        refitted_at = time.perf_counter()
+        finish = self._on_holdout(floor, refitted, notes)
+        finish.new_floor = self.baselines[0] is not floor_before
+        finish.finalists_seconds = chosen_at - started
+        finish.refit_seconds = refitted_at - chosen_at
+        finish.holdout_seconds = time.perf_counter() - refitted_at
+        self._decide(finish, standing, blend, rule)
+        self._measure_latency(refitted)
+        finish.latency_ms = self.latency_ms
+        return finish
+
+    def _until(self, finalist: Contender) -> float:
+        """Return when comparing must have ended, so that this finalist can still be refitted."""
+        outcome = finalist.outcome
+        keep = self.measurement.final_seconds(self.baselines[0]) * REFIT_MARGIN
+        keep += fit_seconds(outcome, self.task, len(self.task.split.train_validation))
+        keep += holdout_seconds(outcome.tuned, finalist.session, self.task)
+        return self.budget.seconds - REPORT_SECONDS - keep
+
+    def _fit_floor(self, notes: list[str]) -> RawModel | TransferPredictor:
+        """Fit the floor; where a floor of the finalist's make fails, the next one takes over."""
+        while True:
+            baseline = self.baselines[0]
+            try:
+                return self.measurement.final(baseline)
+            except Exception as error:
+                if len(self.baselines) < 2 or self.baselines[1].state != "complete":
+                    raise
+                baseline.state, baseline.reason = "failed", f"{type(error).__name__}: {error}"
+                self.baselines.append(self.baselines.pop(0))
+                notes.append(
+                    f"{baseline.name!r} could not be fitted on train and validation "
+                    f"({baseline.reason}), so {self.baselines[0].name!r} is the floor."
+                )
+
+    def _on_holdout(
+        self, floor: RawModel | TransferPredictor, refitted: Refitted | None, notes: list[str]
+    ) -> Finish:
+        """Touch the holdout, once for each model that may be shipped."""
         holdout = self.task.split.holdout
         self.progress.stage("Holdout", f"{count(len(holdout), 'sample')}, touched once")
-        floor_proba = self.measurement.holdout_proba(self.baselines[0], floor)
-        transfer, transfer_proba, gap = None, None, None
-        if saved is not None and session is not None and spec is not None:
-            transfer = TransferPredictor(
-                backbone=session.spec,
-                adaptation=spec.name,
-                saved=saved,
-                modality=self.task.modality,
-                device=session.device,
-            )
-            transfer_proba = self._predict_holdout(transfer, spec, session, notes)
-        if transfer_proba is None:
-            transfer = None
-        else:
-            gap = self.compare(transfer_proba, floor_proba, holdout)
-            if self.baselines[0].feature is None:
-                notes.append(_BARE_FLOOR)
-        return Finish(
-            shipped=self._shipped(best if transfer is not None else None),
-            transfer=transfer,
+        finish = Finish(
+            shipped="floor",
+            transfer=None,
             floor=floor,
-            transfer_proba=transfer_proba,
-            floor_proba=floor_proba,
-            gap=gap,
-            refit_seconds=refit_seconds,
-            holdout_seconds=time.perf_counter() - started - refit_seconds,
+            transfer_proba=None,
+            floor_proba=self.measurement.holdout_proba(self.baselines[0], floor),
+            gap=None,
+            refit_seconds=0.0,
+            holdout_seconds=0.0,
             notes=notes,
+            bare=self.baselines[0].bare,
+        )
+        if refitted is None:
+            return finish
+        proba = self._predict_holdout(refitted.contender, refitted.saved, notes)
+        if proba is None:
+            return finish
+        alone = self._predictor(refitted.contender, refitted.saved)
+        finish.finalist, finish.finalist_proba = refitted.contender.outcome, proba
+        finish.transfer, finish.transfer_proba = self._joined(alone, proba, refitted, notes)
+        finish.gap = self.compare(finish.transfer_proba, finish.floor_proba, holdout)
+        if finish.bare:
+            notes.append(_BARE_FLOOR)
+        return finish
+
+    def _joined(
+        self, alone: TransferPredictor, proba: np.ndarray, refitted: Refitted, notes: list[str]
+    ) -> tuple[TransferPredictor | EnsemblePredictor, np.ndarray]:
+        """Return the ensemble where all its members predict, else the finalist alone."""
+        blend = refitted.ensemble
+        if blend is None:
+            return alone, proba
+        members, probas = [alone], [proba]
+        for member, saved in zip(blend.members[1:], refitted.others, strict=True):
+            own = self._predict_holdout(member, saved, [])
+            if own is None:
+                notes.append(f"{member.name} failed on the holdout; the finalist is used alone.")
+                return alone, proba
+            members.append(self._predictor(member, saved))
+            probas.append(own)
+        joined = EnsemblePredictor(members=members, weights=blend.weights)
+        return joined, joined.mix(probas)
+
+    def _predictor(self, contender: Contender, saved: SavedState) -> TransferPredictor:
+        return TransferPredictor(
+            backbone=contender.session.spec,
+            adaptation=contender.spec.name,
+            saved=saved,
+            modality=self.task.modality,
+            device=contender.session.device,
         )
 
     def _predict_holdout(
-        self,
-        transfer: TransferPredictor,
-        spec: AdaptationSpec,
-        session: BackboneSession,
-        notes: list[str],
+        self, contender: Contender, saved: SavedState, notes: list[str]
     ) -> np.ndarray | None:
         """Return holdout probabilities; a failure costs the candidate, never the run."""
         try:
-            inputs = session.inputs(self.task.split.holdout)
-            proba = spec.restore(transfer.saved).predict_proba(inputs)
+            inputs = contender.session.inputs(self.task.split.holdout)
+            proba = contender.spec.restore(saved).predict_proba(inputs)
         except Exception as error:  # noqa: BLE001  # backbones and methods are plugin code
             notes.append(
-                f"{transfer.adaptation!r} on {session.spec.name!r} failed on the holdout "
+                f"{contender.name} failed on the holdout "
                 f"({type(error).__name__}: {error}), so the floor is the fitted model."
             )
             return None
         if np.isfinite(proba).all():
             return proba
         notes.append(
-            f"{transfer.adaptation!r} on {session.spec.name!r} predicted NaN or infinity on the "
-            "holdout, so the floor is the fitted model."
+            f"{contender.name} predicted NaN or infinity on the holdout, so the floor is the "
+            "fitted model."
         )
         return None
+
+    def _decide(
+        self,
+        finish: Finish,
+        standing: Standing | None,
+        blend: Ensemble | None,
+        rule: ShippingRule,
+    ) -> None:
+        """Fill in what is shipped and why: by validation, the holdout has no say."""
+        if standing is None or finish.transfer is None:
+            return
+        ships, why = standing.decide(self.baselines[0], rule)
+        finish.shipped, finish.why_floor = ("transfer", "") if ships else ("floor", why)
+        finish.standing = standing.to_dict(rule)
+        if blend is not None:
+            finish.ensemble = blend.to_dict(
+                used=ships and isinstance(finish.transfer, EnsemblePredictor)
+            )
+
+    def _measure_latency(self, refitted: Refitted | None) -> None:
+        """Time the finalist's backbone on one sample, where that was not done before."""
+        if refitted is None or self.hurried or self.budget.left() < _LATENCY_SECONDS:
+            return
+        session = refitted.contender.session
+        if session.spec.name not in self.latency_ms:
+            try:
+                self.latency_ms[session.spec.name] = measure_latency_ms(session)
+            except Exception:  # noqa: BLE001  # backbones are plugin code; a number less
+                return
 
     def compare(
         self,
@@ -212,60 +344,13 @@ class Finisher:
             seed=self.seed,
         )
 
-    def _shipped(self, best: Outcome | None) -> str:
-        floor = self.baselines[0].validation
-        if best is None or best.value is None:
-            return "floor"
-        return "transfer" if floor is None or best.value > floor + MARGIN else "floor"
-
-    def _refit(
-        self,
-        best: Outcome,
-        spec: AdaptationSpec,
-        session: BackboneSession,
-        notes: list[str],
-    ) -> SavedState | None:
-        """Fit the best candidate on train and validation; fall back on its first fold's fit."""
-        rows = self.task.split.train_validation
-        until = self.budget.seconds - _REPORT_SECONDS
-        until -= self._holdout_seconds(session, tuned=best.tuned)
-        if self.budget.elapsed() + 0.5 * self._refit_seconds(best) > until:
-            notes.append(_NO_REFIT)
-            return best.saved
-        task = adaptation_task(
-            best.candidate,
-            session,
-            self.task,
-            rows,
-            depth=best.freeze_depth,
-            n_steps=best.planned_steps,
-            weights=class_weights(self.task),
-            seed=self.seed * 10_007 + best.trial,
-        )
-        saved = best.saved
-        try:
-            with self.budget.stage(until), closing(spec.steps(task, None)) as steps:
-                for index, step in enumerate(steps, start=1):
-                    self.progress.advance(f"{spec.resource} {index}", index, best.steps)
-                    if index >= best.steps:
-                        saved = step.predictor.save()
-                        break
-        except (OutOfTime, KeyboardInterrupt):
-            notes.append(_NO_REFIT)
-        except Exception as error:  # noqa: BLE001  # a method is plugin code; its trial had worked
-            notes.append(
-                f"Refitting failed ({type(error).__name__}: {error}); the shipped model is the "
-                "one fitted on the training part."
-            )
-        return saved
-
     def score_baselines(self, finish: Finish) -> None:
         """Fill in the floor's holdout score, and the other baselines' while time is left."""
         y = self.task.y[self.task.split.holdout]
         self.baselines[0].holdout = float(self.task.metric(y, finish.floor_proba))
         for baseline in self.baselines[1:]:
-            need = _REPORT_SECONDS + self.measurement.final_seconds(baseline) * _REFIT_MARGIN
-            if baseline.state != "complete" or self.budget.left() < need:
+            need = REPORT_SECONDS + self.measurement.final_seconds(baseline) * REFIT_MARGIN
+            if baseline.state != "complete" or self.budget.left() < need or self.hurried:
                 continue
             try:
                 model = self.measurement.final(baseline)
@@ -273,32 +358,3 @@ class Finisher:
                 baseline.holdout = float(self.task.metric(y, proba))
             except Exception as error:  # noqa: BLE001  # raw features are plugin code
                 baseline.reason = f"on the holdout: {type(error).__name__}: {error}"
-
-
-def confusion(y: np.ndarray, proba: np.ndarray, n_classes: int) -> list[list[int]]:
-    """Count holdout samples by true class (rows) and predicted class (columns)."""
-    table = np.zeros((n_classes, n_classes), int)
-    np.add.at(table, (y, proba.argmax(axis=1)), 1)
-    counts: list[list[int]] = table.tolist()
-    return counts
-
-
-def per_class(table: list[list[int]], labels: list[str]) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and support of each class from a confusion table."""
-    counts = np.array(table)
-    rows = []
-    for i, label in enumerate(labels):
-        hit, support, predicted = counts[i, i], counts[i].sum(), counts[:, i].sum()
-        precision = float(hit / predicted) if predicted else 0.0
-        recall = float(hit / support) if support else 0.0
-        f1 = 2 * precision * recall / (precision + recall) if hit else 0.0
-        rows.append(
-            {
-                "label": label,
-                "precision": precision,
-                "recall": recall,
-                "f1": f1,
-                "support": int(support),
-            }
-        )
-    return rows

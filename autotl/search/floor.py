@@ -2,64 +2,31 @@
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from autotl.adapt.raw import LOGISTIC, MAJORITY, NEIGHBOURS, RBF, Classifier, RawModel
-from autotl.data import Task
+from autotl.adapt.raw import LOGISTIC, MAJORITY, NEIGHBOURS, RBF, RawModel
+from autotl.data import Fold, Task
+from autotl.result.predictors import TransferPredictor
+from autotl.search.baselines import MOST_SAMPLES, Baseline, WatchedRows, capped
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.progress import Progress
 from autotl.specs import RawFeatureSpec, SavedState
 
+__all__ = [
+    "FLOOR_SHARE",
+    "NO_TIME",
+    "Baseline",
+    "FloorMeasurement",
+    "class_weights",
+    "validation_labels",
+    "validation_rows",
+]
+
 FLOOR_SHARE = 0.1  # of the budget
 _INNER_FOLDS = 3
-_MOST_SAMPLES = 10_000  # that a baseline is fitted on; beyond, raw features gain little
-_NO_TIME = "it does not fit into a tenth of the budget"
-
-
-@dataclass(kw_only=True)
-class Baseline:
-    """One raw-feature model and what it reached.
-
-    Args:
-        feature: The raw feature; None for the majority class.
-        classifier: The classifier on it.
-        state: "complete", "skipped" or "failed".
-        reason: Why it was skipped or failed.
-        setting: The classifier's setting that cross-validation chose.
-        choice: Cross-validated metric inside train, what the floor is chosen by.
-        validation: Metric on the validation rows.
-        holdout: Metric on the holdout, filled in at the very end.
-        proba: Validation probabilities, rows in the order of the folds' validation rows.
-        seconds: Time it took.
-        fit_seconds: Time of one fit, to plan the final one.
-    """
-
-    feature: RawFeatureSpec | None
-    classifier: Classifier
-    state: str = "complete"
-    reason: str = ""
-    setting: float = 0.0
-    choice: float = float("-inf")
-    validation: float | None = None
-    holdout: float | None = None
-    proba: np.ndarray | None = None
-    seconds: float = 0.0
-    fit_seconds: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """Return "feature + classifier", or "majority"."""
-        prefix = f"{self.feature.name} + " if self.feature else ""
-        return prefix + self.classifier.name
-
-    def row(self) -> dict[str, Any]:
-        """Return the entry of `floors` in `result.json`."""
-        keys = ("name", "validation", "holdout", "seconds", "state", "reason")
-        return {k: getattr(self, k) for k in keys}
+NO_TIME = "it does not fit into a tenth of the budget"
 
 
 def class_weights(task: Task) -> np.ndarray | None:
@@ -85,6 +52,7 @@ class FloorMeasurement:
         self.n_classes = len(task.classes)
         self.weights = class_weights(task)
         self.interrupted = False
+        self.notes = self._capping_notes()
         self._matrices: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._final: dict[str, tuple[SavedState | None, Any, Any]] = {}
         self._extract_seconds: dict[str, float] = {}
@@ -129,7 +97,7 @@ class FloorMeasurement:
         elif baseline.classifier is LOGISTIC and not any(b.classifier is LOGISTIC for b in done):
             limit += 2 * FLOOR_SHARE * self.budget.seconds
         elif self.budget.elapsed() + self._expected_seconds(baseline, done) > limit:
-            baseline.state, baseline.reason = "skipped", _NO_TIME
+            baseline.state, baseline.reason = "skipped", NO_TIME
             return
         self._measure(baseline, limit)
 
@@ -153,14 +121,16 @@ class FloorMeasurement:
             self._check_size(baseline)
             if baseline.state == "complete":
                 with self.budget.stage(limit):
-                    if baseline.feature is not None:
+                    if baseline.network is not None:
+                        self._choose_network(baseline)
+                    elif baseline.feature is not None:
                         self._choose_setting(baseline)
                     self._validate(baseline)
                 # One fit on everything takes no longer than the whole path on one part.
                 n_parts = max(_INNER_FOLDS, len(self.task.split.folds))
                 baseline.fit_seconds = (time.perf_counter() - started) / n_parts
         except OutOfTime:
-            baseline.state, baseline.reason = "skipped", _NO_TIME
+            baseline.state, baseline.reason = "skipped", NO_TIME
         except Exception as error:  # noqa: BLE001  # raw features are plugin code
             baseline.state, baseline.reason = "failed", f"{type(error).__name__}: {error}"
         baseline.seconds = time.perf_counter() - started
@@ -175,37 +145,40 @@ class FloorMeasurement:
             baseline.state, baseline.reason = "skipped", "needs dense features"
 
     def _train_rows(self, fold: int) -> np.ndarray:
-        return _capped(self.task.split.folds[fold].train)
+        return capped(self.task.split.folds[fold].train)
 
     def _final_rows(self) -> np.ndarray:
-        return _capped(self.task.split.train_validation)
+        return capped(self.task.split.train_validation)
 
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know about the floor."""
+    def _capping_notes(self) -> list[str]:
         n_samples = len(self.task.split.train_validation)
-        if n_samples <= _MOST_SAMPLES:
+        if n_samples <= MOST_SAMPLES:
             return []
-        return [f"The floor was fitted on {_MOST_SAMPLES} of {n_samples} samples."]
+        return [f"The floor was fitted on {MOST_SAMPLES} of {n_samples} samples."]
 
     def _matrix(self, feature: RawFeatureSpec | None, fold: int) -> tuple[Any, Any]:
         """Return the feature's matrices of a fold's train and validation rows."""
         rows, validation_part = self._train_rows(fold), self.task.split.folds[fold].validation
         if feature is None:
-            return np.zeros((len(rows), 0)), np.zeros((len(validation_part), 0))
+            return self._extract(None, rows, validation_part)[1:]
         key = (feature.name, fold)
         if key not in self._matrices:
             started = time.perf_counter()
-            train = _Watched(self.task.samples.select(rows), self.budget)
-            state = feature.fit(train)
-            validation = _Watched(self.task.samples.select(validation_part), self.budget)
-            self._matrices[key] = (
-                feature.transform(train, state),
-                feature.transform(validation, state),
-            )
+            self._matrices[key] = self._extract(feature, rows, validation_part)[1:]
             seconds = time.perf_counter() - started
-            self._extract_seconds[feature.name] = seconds / (len(train) + len(validation))
+            self._extract_seconds[feature.name] = seconds / (len(rows) + len(validation_part))
         return self._matrices[key]
+
+    def _extract(
+        self, feature: RawFeatureSpec | None, rows: np.ndarray, others: np.ndarray
+    ) -> tuple[SavedState | None, Any, Any]:
+        """Return what a feature learns from some rows, and its matrices of these and others."""
+        if feature is None:
+            return None, np.zeros((len(rows), 0)), np.zeros((len(others), 0))
+        known = WatchedRows(self.task, rows, self.budget)
+        state = feature.fit(known)
+        unknown = WatchedRows(self.task, others, self.budget)
+        return state, feature.transform(known, state), feature.transform(unknown, state)
 
     def _sparse(self, feature: RawFeatureSpec | None) -> bool:
         return hasattr(self._matrix(feature, 0)[0], "toarray")
@@ -247,9 +220,14 @@ class FloorMeasurement:
                 y_out = self.task.y[fold.validation]
                 parts.append((X, self.task.y[self._train_rows(i)], X_out, y_out))
             return parts
+        X, y = self._matrix(feature, 0)[0], self.task.y[self._train_rows(0)]
+        return [(X[a], y[a], X[b], y[b]) for a, b in self._inner_positions()]
+
+    def _inner_positions(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Divide the training rows of the first fold; returns positions among them."""
         from sklearn.model_selection import StratifiedGroupKFold
 
-        X, rows = self._matrix(feature, 0)[0], self._train_rows(0)
+        rows = self._train_rows(0)
         y, groups = self.task.y[rows], self.task.groups[rows]
         n_splits = min(_INNER_FOLDS, len(np.unique(groups)))
         if n_splits < 2:  # one group: nothing but its samples to divide
@@ -258,80 +236,114 @@ class FloorMeasurement:
         with warnings.catch_warnings():
             # A class with fewer samples than folds is missing from some: that is all right here.
             warnings.simplefilter("ignore", UserWarning)
-            return [(X[a], y[a], X[b], y[b]) for a, b in inner.split(np.zeros(len(y)), y, groups)]
+            return list(inner.split(np.zeros(len(y)), y, groups))
+
+    def _choose_network(self, baseline: Baseline) -> None:
+        """Measure a network by cross-validation, on the rows that settings are chosen on."""
+        folds, rows = self.task.split.folds, self._train_rows(0)
+        given = len(folds) > 1
+        if not given:
+            folds = tuple(Fold(rows[a], rows[b]) for a, b in self._inner_positions())
+        proba = np.concatenate([self.on_split(baseline, fold) for fold in folds])
+        truth = np.concatenate([self.task.y[fold.validation] for fold in folds])
+        baseline.choice = float(self.task.metric(truth, proba))
+        if given:
+            baseline.proba, baseline.validation = proba, baseline.choice
 
     def _validate(self, baseline: Baseline) -> None:
         if baseline.proba is not None:
             return
-        parts = []
-        for i in range(len(self.task.split.folds)):
-            X, X_out = self._matrix(baseline.feature, i)
-            y = self.task.y[self._train_rows(i)]
-            fits = baseline.classifier.fit(X, y, self.n_classes, (baseline.setting,), self.weights)
-            parts.append(baseline.classifier.predict(X_out, next(iter(fits))))
+        folds = self.task.split.folds
+        if baseline.network is not None:
+            parts = [self.on_split(baseline, fold) for fold in folds]
+        else:
+            parts = []
+            for i in range(len(folds)):
+                X, X_out = self._matrix(baseline.feature, i)
+                fitted = self._fit(baseline, X, self._train_rows(i))
+                parts.append(baseline.classifier.predict(X_out, fitted))
         baseline.proba = np.concatenate(parts)
         baseline.validation = float(self.task.metric(validation_labels(self.task), baseline.proba))
 
-    def final(self, baseline: Baseline) -> RawModel:
-        """Fit a baseline with its chosen setting on train and validation together."""
-        state, matrix, _ = self._final_matrices(baseline.feature)
-        y = self.task.y[self._final_rows()]
-        fits = baseline.classifier.fit(
-            matrix, y, self.n_classes, (baseline.setting,), self.weights
-        )
-        return RawModel(baseline.feature, state, baseline.classifier, next(iter(fits)))
+    def admit(self, baseline: Baseline, baselines: list[Baseline], until: float) -> None:
+        """Measure one more baseline, and place it first where cross-validation prefers it.
 
-    def holdout_proba(self, baseline: Baseline, model: RawModel) -> np.ndarray:
+        Args:
+            baseline: Not measured yet.
+            baselines: The floor first; the new one becomes a member in any case.
+            until: Seconds after the start when measuring must have ended.
+        """
+        self._measure(baseline, until)
+        self._matrices.clear()
+        complete = baseline.state == "complete"
+        first = complete and baseline.choice > baselines[0].choice
+        n_complete = sum(b.state == "complete" for b in baselines)
+        baselines.insert(0 if first else n_complete, baseline)
+
+    def on_split(self, baseline: Baseline, fold: Fold) -> np.ndarray:
+        """Fit a baseline with its chosen setting on a split and return what it predicts there.
+
+        Args:
+            baseline: Measured before.
+            fold: Any division of the task's rows.
+
+        Returns:
+            Probabilities of shape (n_validation, n_classes).
+        """
+        if baseline.network is not None:
+            predictor = baseline.network.fit(fold.train)
+            return baseline.network.predict(predictor, fold.validation)
+        rows = capped(fold.train)
+        _, X, X_out = self._extract(baseline.feature, rows, fold.validation)
+        return baseline.classifier.predict(X_out, self._fit(baseline, X, rows))
+
+    def _fit(self, baseline: Baseline, X: Any, rows: np.ndarray) -> Any:
+        fits = baseline.classifier.fit(
+            X, self.task.y[rows], self.n_classes, (baseline.setting,), self.weights
+        )
+        return next(iter(fits))
+
+    def final(self, baseline: Baseline) -> RawModel | TransferPredictor:
+        """Fit a baseline with its chosen setting on train and validation together."""
+        if baseline.network is not None:
+            return baseline.network.final()
+        state, matrix, _ = self._final_matrices(baseline.feature)
+        fitted = self._fit(baseline, matrix, self._final_rows())
+        return RawModel(baseline.feature, state, baseline.classifier, fitted)
+
+    def holdout_proba(self, baseline: Baseline, model: RawModel | TransferPredictor) -> np.ndarray:
         """Return a final model's probabilities of the holdout."""
+        if isinstance(model, TransferPredictor):
+            return model.predict_proba(self.task.samples.select(self.task.split.holdout))
         return model.classifier.predict(self._final_matrices(baseline.feature)[2], model.arrays)
 
     def _final_matrices(
         self, feature: RawFeatureSpec | None
     ) -> tuple[SavedState | None, Any, Any]:
         """Return a feature's state and its matrices of train and validation, and of holdout."""
-        rows, holdout_rows = self._final_rows(), self.task.split.holdout
+        rows, holdout = self._final_rows(), self.task.split.holdout
         if feature is None:
-            return None, np.zeros((len(rows), 0)), np.zeros((len(holdout_rows), 0))
+            return self._extract(None, rows, holdout)
         if feature.name not in self._final:
-            samples = self.task.samples.select(rows)
-            holdout = self.task.samples.select(holdout_rows)
-            state = feature.fit(samples)
-            self._final[feature.name] = (
-                state,
-                feature.transform(samples, state),
-                feature.transform(holdout, state),
-            )
+            self._final[feature.name] = self._extract(feature, rows, holdout)
         return self._final[feature.name]
 
     def final_seconds(self, baseline: Baseline) -> float:
         """Return about how long `final` and `holdout_proba` will take."""
-        feature = baseline.feature
-        if feature is None or feature.name in self._final:
+        if baseline.feature is None or baseline.feature.name in self._final:
             return baseline.fit_seconds
-        n_samples = len(self._final_rows()) + len(self.task.split.holdout)
-        return baseline.fit_seconds + self._extract_seconds.get(feature.name, 0.0) * n_samples
+        return self.split_seconds(baseline) + self._seconds_of(
+            baseline, len(self.task.split.holdout)
+        )
 
+    def split_seconds(self, baseline: Baseline) -> float:
+        """Return about how long `on_split` will take."""
+        return baseline.fit_seconds + self._seconds_of(baseline, len(self._final_rows()))
 
-class _Watched(Sequence[Any]):
-    """Samples that may be read while time is left: a raw feature knows nothing of budgets."""
-
-    def __init__(self, samples: Sequence[Any], budget: Budget) -> None:
-        self._samples, self._budget = samples, budget
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: Any) -> Any:
-        self._budget.check()
-        return self._samples[index]
-
-
-def _capped(rows: np.ndarray) -> np.ndarray:
-    """Return the rows, or as many as a baseline is fitted on."""
-    if len(rows) <= _MOST_SAMPLES:
-        return rows
-    picked: np.ndarray = np.sort(np.random.default_rng(0).permutation(rows)[:_MOST_SAMPLES])
-    return picked
+    def _seconds_of(self, baseline: Baseline, n_samples: int) -> float:
+        if baseline.feature is None:
+            return 0.0
+        return self._extract_seconds.get(baseline.feature.name, 0.0) * n_samples
 
 
 def validation_rows(task: Task) -> np.ndarray:

@@ -9,12 +9,12 @@ from autotl.search.budget import Budget
 from autotl.search.candidate import Candidate
 from autotl.specs import AdaptationSpec
 
-_PROBE_SHARE = 0.6  # of the budget, spent at most until the last first probe has started
 _TRIAL_SHARE = 0.5  # of the time left, at most, for one tuned trial
 _LEAST_EPOCHS = 4
 _PROFILE_SECONDS = 2.0  # for the profile of one backbone, and at most
 _PROFILE_SHARE = 0.01  # of the budget
 _PROFILE_BATCH = 16
+_UNIT_PARAMS = 5e6  # parameters whose embedding counts as much as everything else of a probe
 
 
 class Planner:
@@ -56,11 +56,31 @@ class Planner:
         # A first model must also get through the holdout; later ones are held to the reserve.
         unseen = self._screened[name].session.missing(self._task.split.holdout) if first else 0
         need = self._costs[name].probe(missing + unseen)
-        late = self._budget.elapsed() > _PROBE_SHARE * self._budget.seconds
-        if need > left or (missing and late and not first):
+        if need > left:
             words = f"not reached in time; about {need:.0f} s to embed and solve"
             return 0, words + self._seen(name)
         return wanted, ""
+
+    def cost(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> float | None:
+        """Return what a candidate costs, None where it does not fit into `left` seconds.
+
+        Seconds; where trials replace the clock, a rough number that depends on nothing measured.
+        """
+        name = candidate.backbone
+        if not self._budget.timed:
+            params = self._screened[name].session.spec.n_params or _UNIT_PARAMS
+            tuned = spec.max_steps(candidate.params) if spec.trains_backbone else 0
+            return (1 + tuned) * (1 + params / _UNIT_PARAMS)
+        n_steps = self.steps_that_fit(spec, candidate, left)
+        if n_steps == 0:
+            return None
+        costs = self._costs[name]
+        if not spec.trains_backbone:
+            return costs.probe(self._missing(name))
+        rows, depth = self._task.split.train_validation, self._depth(spec, candidate)
+        strength = float(candidate.params.get("augment", 0.0))
+        once = costs.extraction(depth, rows, strength)
+        return once + n_steps * costs.epoch(depth, *self._fold_sizes)
 
     def steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
         """Return how many steps to lay the schedule out for; 0 when it is not worth starting."""

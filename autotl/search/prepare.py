@@ -10,8 +10,9 @@ from autotl.data import SkippedSample, Task, build_task
 from autotl.errors import BackboneUnavailableError
 from autotl.result.device import check_device
 from autotl.search.budget import Budget
-from autotl.search.engine import select_adaptations
+from autotl.search.limits import Limits
 from autotl.search.progress import Progress
+from autotl.search.settings import select_adaptations
 from autotl.shelf import Shelf, open_shelf, terms_text
 
 
@@ -36,6 +37,16 @@ class SearchArguments(TypedDict, total=False):
     device: str | None
     cache: bool
     views: int
+    workers: int
+    experience: bool
+    max_params: int | None
+    max_latency_ms: float | None
+    license: Sequence[str] | str | None
+    ensemble: bool
+    cautious: bool
+    accept_changes: bool
+    resumes: dict[str, Any]  # how far to go on, as far as the user says
+    reading: dict[str, Any]
     progress: bool
     ids: Sequence[str] | None
     skipped: Sequence[SkippedSample]
@@ -52,8 +63,17 @@ def names_of(given: Sequence[str] | str | None) -> list[str] | None:
     return [given] if isinstance(given, str) else list(given)
 
 
-def prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> tuple[Task, Shelf]:
+def prepare(
+    X: Any, y: Any, progress: Progress, arguments: SearchArguments, *, guard: bool = False
+) -> tuple[Task, Shelf]:
     """Check what the user gave and list the backbones for it.
+
+    Args:
+        X: Samples.
+        y: Their labels.
+        progress: Where to say what is happening.
+        arguments: Those of `autotl.fit`.
+        guard: Whether samples are set aside for the guard.
 
     Raises:
         InvalidDataError: The data or a number cannot be used.
@@ -65,6 +85,7 @@ def prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> t
     # The cheap checks come first: a misspelt name should not wait for ten thousand images.
     select_adaptations(names_of(arguments.get("adaptations")))
     check_device(arguments.get("device"))
+    limits = limits_of(arguments)
     progress.stage("Reading data")
     task = build_task(
         X,
@@ -80,6 +101,7 @@ def prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> t
         skipped=arguments.get("skipped", ()),
         notes=arguments.get("notes", ()),
         advance=lambda done, total: progress.advance("", done, total),
+        guard=guard,
     )
     shelf = open_shelf(
         modality=task.modality.name,
@@ -88,6 +110,7 @@ def prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> t
         download=arguments.get("download", False),
         permissive_only=arguments.get("permissive_only", False),
     )
+    limits.apply(shelf)
     exact = names is not None and not any(c in name for name in names for c in "*?[")
     if exact and not shelf.usable:
         reasons = "; ".join(f"{s.name!r}: {s.reason}" for s in shelf.skipped)
@@ -99,6 +122,19 @@ def prepare(X: Any, y: Any, progress: Progress, arguments: SearchArguments) -> t
     for text in task.warnings:
         progress.message(text)
     return task, shelf
+
+
+def limits_of(arguments: SearchArguments) -> Limits:
+    """Return what may win.
+
+    Raises:
+        InvalidDataError: A limit makes no sense.
+    """
+    return Limits(
+        max_params=arguments.get("max_params"),
+        max_latency_ms=arguments.get("max_latency_ms"),
+        license=arguments.get("license"),
+    )
 
 
 def _choosing(arguments: SearchArguments) -> str:

@@ -1,18 +1,18 @@
 """The joint search space of backbones, adaptation methods and their parameters."""
 
-import hashlib
 import itertools
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotl.errors import SpaceChangedError
 from autotl.search.candidate import Candidate
 from autotl.specs import AdaptationSpec, Choice, Range
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 # These mean the same in every method; all other parameters carry their method's name.
 SHARED = frozenset({"freeze_fraction", "lr", "weight_decay", "epochs"})
@@ -89,10 +89,35 @@ class SearchSpace:
         named = {self._key(candidate.adaptation, k): v for k, v in candidate.params.items()}
         return {"backbone": candidate.backbone, "adaptation": candidate.adaptation, **named}
 
+    def from_optuna(self, params: Mapping[str, Any]) -> Candidate | None:
+        """Return the candidate of stored parameters; None while they are not complete."""
+        adaptation = self.adaptations.get(params.get("adaptation", ""))
+        if adaptation is None or params.get("backbone") not in self.backbones:
+            return None
+        keys = {name: self._key(adaptation.name, name) for name in adaptation.space}
+        if not all(key in params for key in keys.values()):
+            return None
+        values = {name: params[key] for name, key in keys.items()}
+        return Candidate(backbone=params["backbone"], adaptation=adaptation.name, params=values)
+
+    def distributions(self, adaptation: str | None = None) -> dict[str, "BaseDistribution"]:
+        """Return what Optuna draws backbone and method from, and a method's parameters."""
+        from optuna.distributions import CategoricalDistribution
+
+        # In an order that does not hang on the ranking: a resumed study must find it unchanged.
+        found: dict[str, BaseDistribution] = {
+            "backbone": CategoricalDistribution(sorted(self.backbones)),
+            "adaptation": CategoricalDistribution(sorted(self.adaptations)),
+        }
+        if adaptation is not None:
+            for name, dimension in self.adaptations[adaptation].space.items():
+                found[self._key(adaptation, name)] = _distribution(dimension)
+        return found
+
     def suggest(self, trial: "optuna.trial.Trial") -> Candidate:
         """Let a trial choose a candidate."""
-        backbone = trial.suggest_categorical("backbone", self.backbones)
-        adaptation = trial.suggest_categorical("adaptation", list(self.adaptations))
+        backbone = trial.suggest_categorical("backbone", sorted(self.backbones))
+        adaptation = trial.suggest_categorical("adaptation", sorted(self.adaptations))
         params: dict[str, Any] = {}
         for name, dimension in self.adaptations[adaptation].space.items():
             key = self._key(adaptation, name)
@@ -108,13 +133,50 @@ class SearchSpace:
                 )
         return Candidate(backbone=backbone, adaptation=adaptation, params=params)
 
-    def fingerprint(self) -> str:
-        """Return a digest of the space; a stored study belongs to one fingerprint."""
-        described = {
+    def described(self) -> dict[str, Any]:
+        """Return the space as JSON; a stored study belongs to one space."""
+        return {
             "backbones": sorted(self.backbones),
             "adaptations": {
                 name: {k: repr(v) for k, v in sorted(spec.space.items())}
                 for name, spec in sorted(self.adaptations.items())
             },
         }
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check(self, stored: Mapping[str, Any]) -> None:
+        """Compare with the space of a stored study.
+
+        Raises:
+            SpaceChangedError: Backbones, methods or their parameters have changed since.
+        """
+        here = self.described()
+        changes = _changes("backbone", stored["backbones"], here["backbones"])
+        changes += _changes("method", stored["adaptations"], here["adaptations"])
+        for name in sorted(set(stored["adaptations"]) & set(here["adaptations"])):
+            if stored["adaptations"][name] != here["adaptations"][name]:
+                changes.append(f"the parameters of {name!r} have changed")
+        if changes:
+            raise SpaceChangedError(changes)
+
+
+def _changes(kind: str, before: Iterable[str], now: Iterable[str]) -> list[str]:
+    """Say what was added and what was removed."""
+    added, removed = sorted(set(now) - set(before)), sorted(set(before) - set(now))
+    return [
+        *(f"{kind} {name!r} was added" for name in added),
+        *(f"{kind} {name!r} was removed" for name in removed),
+    ]
+
+
+def _distribution(dimension: Range | Choice) -> "BaseDistribution":
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(list(dimension.options))
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)

@@ -1,351 +1,399 @@
 """The Optuna study: what is tried, in which order, and when a trial stops."""
 
 import traceback
-import warnings
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from filelock import FileLock
 
-from autotl.data import Task
-from autotl.ranking import Screened
-from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
-from autotl.search.budget import Budget, OutOfTime
-from autotl.search.candidate import Candidate, Outcome
-from autotl.search.evaluate import Evaluation
-from autotl.search.floor import class_weights, validation_rows
-from autotl.search.planner import Planner
+from autotl.errors import ModelFormatError
+from autotl.search.budget import Budget
+from autotl.search.candidate import INTERRUPTED, LOST, REPEATED, Candidate, Outcome
+from autotl.search.chooser import Chooser, Start
+from autotl.search.evaluate import Signal
+from autotl.search.guarding import FloorGuard
+from autotl.search.halving import CostHalving
+from autotl.search.pausing import Continue, best_paused
+from autotl.search.records import TrialRecords
+from autotl.search.runner import Runner
 from autotl.search.space import SearchSpace
-from autotl.specs import AdaptationSpec
+from autotl.search.storage import open_study, tell
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.trial import FrozenTrial
 
-ONE_STANDARD_ERROR = 0.683  # two-sided level of an interval of one standard error
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
-_TUNED_BACKBONES = 3
-_HELD_BYTES = 2**30  # of networks and prepared inputs between trials
+_GONE = "its backbone or method is no longer in the space"
+
+
+class Again:
+    """A trial that was in flight when an earlier run ended waits to be run again."""
 
 
 class Study:
-    """Try candidates until the budget, the trials or the space end.
+    """Try candidates until the budget, the trials, the space or the hope of a gain end.
 
     Args:
-        task: The task.
-        screened: Usable backbones, most promising first.
-        adaptations: Admitted methods.
+        space: All candidates.
+        chooser: Ranks what could be started.
+        runner: Runs trials.
+        halving: Rungs of cost.
+        guard: Stops what is worse than the floor.
+        records: What trials have shown, kept.
         budget: The clock.
-        seed: Of sampler and trials.
+        seed: Of the sampler.
+        floor: The floor's validation value, None where nothing could be measured.
         reserve: Returns the seconds to keep for finishing, given the best outcome so far.
         on_outcome: Called after each trial.
         journal: File of the study's journal; None keeps it in memory.
+        n_folds: Fits of one trial.
+        worker: Name of the worker that this is; None where there is but one process. It goes on
+            with what an earlier one of the name left behind, one without a name with everything.
+        accept_changes: Whether to go on where the space of a stored study was another.
+
+    Raises:
+        SpaceChangedError: It was another, and that is not accepted.
     """
 
-    def __init__(  # noqa: PLR0913  # what the engine hands over
+    def __init__(  # noqa: PLR0913  # the parts of a search, put together in one place
         self,
-        task: Task,
-        screened: Sequence[Screened],
-        adaptations: Sequence[AdaptationSpec],
         *,
+        space: SearchSpace,
+        chooser: Chooser,
+        runner: Runner,
+        halving: CostHalving,
+        guard: FloorGuard,
+        records: TrialRecords,
         budget: Budget,
         seed: int,
+        floor: float | None,
         reserve: Callable[[Outcome | None], float],
         on_outcome: Callable[[Outcome], None],
         journal: Path | None = None,
+        n_folds: int = 1,
+        worker: str | None = None,
+        accept_changes: bool = False,
     ) -> None:
-        self.task, self.budget, self.seed = task, budget, seed
-        self.screened = {s.name: s for s in screened}
-        self.space = SearchSpace([s.name for s in screened], adaptations)
-        self.reserve, self.on_outcome = reserve, on_outcome
-        self._planner = Planner(task, self.screened, budget)
-        self.outcomes: list[Outcome] = []
+        self.space, self.chooser, self.runner, self.halving = space, chooser, runner, halving
+        self.guard, self.records, self.budget = guard, records, budget
+        self.floor, self.reserve, self.on_outcome = floor, reserve, on_outcome
+        self.n_folds = n_folds
+        self.stopped_by, self.stop_reason = "budget", ""
+        self._outcomes: dict[int, Outcome] = {}
         self._best: dict[bool, Outcome] = {}
-        self.best: Outcome | None = None
-        self.stopped_by = "budget"
-        self._weights = class_weights(task)
         self._seen: dict[tuple[Any, ...], int] = {}
-        self._loaded: list[str] = []
-        self._rng = np.random.default_rng(seed)
-        self._study = _create_study(self.space, seed, journal)
+        self._start: Start | None = None
+        self.worker = worker
+        self._n_begun = self._n_waiting = 0
+        self._study = open_study(
+            space, seed, journal, self._chosen, accept_changes=accept_changes, worker=worker
+        )
+        self._adopt()
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What the trials have shown, in the order of their numbers."""
+        return [self._outcomes[number] for number in sorted(self._outcomes)]
+
+    @property
+    def best(self) -> Outcome | None:
+        """The best probe or tuned network on validation."""
+        best: Outcome | None = None
+        for outcome in self._best.values():
+            best = outcome if outcome.beats(best) else best
+        return best
 
     def run(self) -> None:
-        """Run the default probes, then the tuned methods' defaults, then what the sampler says."""
-        queue = deque(self._first_probes())
-        portfolio_queued, wasted = False, 0
+        """Take the most promising action for its cost, again and again."""
+        wasted = 0
         try:
-            while not self._exhausted():
-                if not queue and not portfolio_queued:
-                    queue.extend(self._portfolio())
-                    portfolio_queued = True
-                if not queue:
-                    # The sampler knows neither cost nor repeats: after a proposal that could
-                    # not be run, the next one starts from a pair that can.
-                    open_pairs = self._open_pairs()
-                    if not open_pairs or wasted > _MOST_WASTED:
-                        self.stopped_by = "space"
-                        return
-                    if wasted:
-                        self._enqueue_pair(open_pairs)
-                outcome = self._trial(queue.popleft() if queue else None)
-                wasted = 0 if outcome.ran else wasted + 1
+            while wasted <= _MOST_WASTED:
+                with self._turn():  # or two workers would choose the same
+                    action = self._next()
+                    begun = None if isinstance(action, Continue) else self._ask(action)
+                if isinstance(action, Continue):
+                    outcome = self._continue(action.outcome)
+                elif begun is not None:
+                    outcome = self._begin(begun)
+                else:
+                    return
+                wasted = 0 if outcome.ran and outcome.state != "failed" else wasted + 1
+            self.stopped_by = "space"
         except KeyboardInterrupt:
             self.stopped_by = "interrupt"
 
-    def _open_pairs(self) -> list[tuple[str, str]]:
-        """Return the pairs of backbone and method that still fit the time and are not used up."""
-        left = self.budget.left() - self.reserve(self.best)
-        pairs = []
-        for backbone in self.space.backbones:
-            for spec in self.space.adaptations.values():
-                if not self._unseen(backbone, spec):
-                    continue
-                deepest = self.space.deepest(backbone, spec.name)
-                if self._planner.steps_that_fit(spec, deepest, left) > 0:
-                    pairs.append((backbone, spec.name))
-        return pairs
-
-    def _unseen(self, backbone: str, spec: AdaptationSpec) -> list[Candidate]:
-        """Return what is left of a method's choices; ranges never run out."""
-        grid = self.space.grid(backbone, spec.name)
-        return [c for c in grid if not self.space.discrete(spec.name) or c.key() not in self._seen]
-
-    def _enqueue_pair(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Fix the next trial's pair, better backbones more often; the sampler does the rest."""
-        best: dict[str, float] = {}
-        for outcome in self.outcomes:
-            name, value = outcome.candidate.backbone, outcome.value
-            if value is not None:
-                best[name] = max(value, best.get(name, value))
-        ranked = sorted(pairs, key=lambda pair: -best.get(pair[0], float("-inf")))
-        weights = 0.8 ** np.arange(len(ranked))
-        backbone, adaptation = ranked[self._rng.choice(len(ranked), p=weights / weights.sum())]
-        if self.space.discrete(adaptation):
-            candidate = self._unseen(backbone, self.space.adaptations[adaptation])[0]
-            self._study.enqueue_trial(self.space.to_optuna(candidate))
-        else:
-            self._study.enqueue_trial({"backbone": backbone, "adaptation": adaptation})
-
-    def _exhausted(self) -> bool:
-        if self.budget.timed:
-            return self.budget.left() <= self.reserve(self.best)
-        if sum(outcome.ran for outcome in self.outcomes) >= (self.budget.trials or 0):
+    def _next(self) -> Start | Continue | Again | None:
+        """Return what to do next; None when the search is over."""
+        self.sync()
+        best, left = self.best, self._left()
+        if left <= 0:
+            return None
+        if self._n_waiting:
+            return Again()
+        bar = self._bar(best)
+        paused = best_paused(self.outcomes, self.halving, bar, left)
+        if self.trials_left == 0:
             self.stopped_by = "trials"
-            return True
-        return False
+            return paused
+        if self._gives_up():
+            return None
+        starts = self.chooser.starts(self.outcomes, self._seen, bar, left)
+        if not starts:
+            self.stopped_by = "space" if paused is None else self.stopped_by
+            return paused
+        return paused if paused is not None and paused.rate >= starts[0].rate else starts[0]
 
-    def _first_probes(self) -> list[Candidate]:
-        """Return every method that leaves the backbone alone, on every backbone."""
-        cheap = [a.name for a in self.space.adaptations.values() if not a.trains_backbone]
-        return [self.space.default(b, a) for b in self.space.backbones for a in cheap]
+    def _left(self) -> float:
+        return self.budget.left() - self.reserve(self.best)
 
-    def _portfolio(self) -> list[Candidate]:
-        """Return the tuned methods' defaults on the best backbones, and variants of the probe."""
-        ranked: list[str] = []
-        for outcome in sorted(self.outcomes, key=_by_value):
-            if outcome.value is not None and outcome.candidate.backbone not in ranked:
-                ranked.append(outcome.candidate.backbone)
-        ranked = ranked or self.space.backbones
-        variants = [
-            candidate
-            for b in ranked[:_TUNED_BACKBONES]
-            for spec in self.space.adaptations.values()
-            if not spec.trains_backbone
-            for candidate in self._unseen(b, spec)
-        ]
-        return variants + self._tuned_defaults(ranked)
+    def _bar(self, best: Outcome | None) -> float | None:
+        """Return what a trial must beat to be of any use."""
+        known = best.value if best is not None else None
+        if known is None or self.floor is None:
+            return self.floor if known is None else known
+        return max(known, self.floor)
 
-    def _tuned_defaults(self, ranked: Sequence[str]) -> list[Candidate]:
-        """Return the tuned methods' defaults on the first few backbones where they fit."""
-        methods = [spec for spec in self.space.adaptations.values() if spec.trains_backbone]
-        found: list[Candidate] = []
-        for backbone in ranked if methods else ():
-            if len(found) >= _TUNED_BACKBONES * len(methods):
-                break
-            if not self._fitting_defaults(backbone, methods):
-                continue  # by a guess that is on the safe side
-            try:
-                self._planner.profile(backbone)
-                found += self._fitting_defaults(backbone, methods)
-            except Exception:  # noqa: BLE001  # backbones are plugin code; its probe stands
-                continue
-            finally:
-                self._release(backbone)
-        return found
+    @property
+    def trials_left(self) -> int | None:
+        """How many trials may still be begun; None where the clock decides."""
+        limit = self.budget.trials
+        return None if limit is None else max(0, limit - self._n_begun)
 
-    def _fitting_defaults(
-        self, backbone: str, methods: Sequence[AdaptationSpec]
-    ) -> list[Candidate]:
-        left = self.budget.left() - self.reserve(self.best)
-        defaults = [self.space.default(backbone, spec.name) for spec in methods]
-        return [
-            candidate
-            for spec, candidate in zip(methods, defaults, strict=True)
-            if self._planner.steps_that_fit(spec, candidate, left)
-        ]
+    def _gives_up(self) -> bool:
+        """Say whether nothing is left that could beat the floor."""
+        if self.floor is None or self.budget.trials is not None:
+            return False
+        used = self.budget.elapsed() / self.budget.seconds
+        reason = self.chooser.hopeless(self.outcomes, self.floor, used)
+        if reason:
+            self.stopped_by, self.stop_reason = "floor", reason
+        return bool(reason)
 
-    def _trial(self, queued: Candidate | None) -> Outcome:
-        if queued is not None:
-            self._study.enqueue_trial(self.space.to_optuna(queued))
+    def _chosen(self) -> Start | None:
+        """Return what was chosen for the trial that is being asked for, once."""
+        start, self._start = self._start, None
+        return start
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        if self.worker is None:
+            return nullcontext()
+        return FileLock(self.records.folder / ".turn.lock")
+
+    def _ask(self, action: Start | Again | None) -> Outcome | None:
+        """Ask Optuna for a trial; one that waits to be run again goes first."""
+        if action is None:
+            return None
+        self._start = action if isinstance(action, Start) else None
         trial = self._study.ask()
+        if self.worker is not None:
+            trial.set_user_attr("worker", self.worker)
         candidate = self.space.suggest(trial)
-        outcome = Outcome(trial=trial.number, candidate=candidate, state="complete")
-        try:
-            self._run_trial(trial, outcome)
-        except KeyboardInterrupt:
-            outcome.state = "complete" if outcome.value is not None else "failed"
-            outcome.reason = "interrupted"
-            raise
-        except Exception as error:  # noqa: BLE001  # methods and backbones are plugin code
-            outcome.state, outcome.value = "failed", None
-            outcome.reason = f"{type(error).__name__}: {error}"
-            trial.set_user_attr("traceback", traceback.format_exc())
-        finally:
-            self._close(trial, outcome)
-        return outcome
+        why = trial.user_attrs.get("why") or (action.why if isinstance(action, Start) else "")
+        return Outcome(trial=trial.number, candidate=candidate, state="running", why=why)
 
-    def _run_trial(self, trial: "optuna.trial.Trial", outcome: Outcome) -> None:
+    def _begin(self, outcome: Outcome) -> Outcome:
+        """Run a trial, unless it is a repeat or does not fit."""
         candidate = outcome.candidate
         known = self._seen.setdefault(candidate.key(), outcome.trial)
         if known != outcome.trial:
             outcome.state, outcome.reason = "pruned", f"the same as trial {known}"
-            return
-        spec = self.space.adaptations[candidate.adaptation]
-        left = self.budget.left() - self.reserve(self.best)
-        n_steps, outcome.reason = self._planner.plan(
-            spec, candidate, left, first=self.best is None
-        )
-        if n_steps == 0:
+            self._close(outcome)
+            return outcome
+        try:
+            steps, outcome.reason = self.runner.plan(
+                candidate, self._left(), first=self.best is None
+            )
+        except Exception as error:  # noqa: BLE001  # a backbone is timed here
+            _fail(outcome, error)
+            self._close(outcome)
+            return outcome
+        outcome.planned_steps = steps
+        if steps == 0:
             outcome.state = "pruned"
-            return
-        session = self.screened[candidate.backbone].session
-        evaluation = Evaluation(
-            outcome, spec, session, self.task, self._weights, self.seed * 10_007 + trial.number
-        )
+            self._close(outcome)
+            return outcome
+        return self._run(outcome)
+
+    def _continue(self, outcome: Outcome) -> Outcome:
+        """Run a paused trial on from where it was."""
+        try:
+            states = self.records.paused(outcome.trial, self.n_folds)
+        except ModelFormatError as error:
+            outcome.state, outcome.reason = "pruned", f"its state could not be read: {error}"
+            self._close(outcome)
+            return outcome
+        self.records.predictor(outcome)
+        return self._run(outcome, states)
+
+    def _run(self, outcome: Outcome, states: Any = None) -> Outcome:
         # A probe may use what the screening left; a tuned trial stops when finishing must start.
         until = self.budget.seconds - self.reserve(self.best)
         try:
-            with self.budget.stage(until):
-                evaluation.run(n_steps, self._reporter(trial, spec, candidate, n_steps))
-        except OutOfTime:
-            outcome.state, outcome.reason = "pruned", "the budget ended"
+            kept = self.runner.run(outcome, until, lambda _: self._watch(outcome), states)
+            if outcome.state == "complete" and outcome.value is None:  # not a single step
+                outcome.state = "failed"
+            if outcome.state == "paused":
+                self.records.pause(outcome.trial, kept)
+        except KeyboardInterrupt:
+            outcome.state = "complete" if outcome.value is not None else "failed"
+            outcome.reason, outcome.unselected = INTERRUPTED, False
+            raise
+        except Exception as error:  # noqa: BLE001  # methods and backbones are plugin code
+            _fail(outcome, error)
         finally:
-            self._release(candidate.backbone)
-        if not spec.trains_backbone:
-            self._planner.learn_probe(candidate, outcome.seconds - outcome.embed_seconds)
+            self._close(outcome)
+        return outcome
 
-    def _release(self, latest: str) -> None:
-        """Drop the networks that were not used for longest, until the others are small enough."""
-        if latest in self._loaded:
-            self._loaded.remove(latest)
-        self._loaded.append(latest)
-        sessions = [self.screened[name].session for name in self._loaded]
-        while len(sessions) > 1 and sum(s.held_bytes for s in sessions) > _HELD_BYTES:
-            sessions.pop(0).release()
-            self._loaded.pop(0)
-
-    def _reporter(
-        self,
-        trial: "optuna.trial.Trial",
-        spec: AdaptationSpec,
-        candidate: Candidate,
-        n_steps: int,
-    ) -> Callable[[int, float, float], str | None]:
-        def report(step: int, value: float, seconds: float) -> str | None:
-            if not spec.trains_backbone:
-                return None  # solved, not trained: a path of strengths is not a learning curve
-            if step > 1 or n_steps == 1:  # the first step also copies and initialises
-                self._planner.learn_epoch(spec, candidate, seconds)
-            trial.report(value, step)
-            if trial.should_prune():
-                return f"successive halving after {step} {spec.resource} steps"
+    def _watch(self, outcome: Outcome) -> Signal | None:
+        """Say whether a trial that has taken a step is to end, and why."""
+        spec = self.space.adaptations[outcome.candidate.adaptation]
+        if not spec.trains_backbone or len(outcome.history) >= outcome.planned_steps:
+            return None  # solved, not trained: a path of strengths is not a learning curve
+        reason = self.guard.watch(outcome, self.outcomes)
+        if reason:
+            return "pruned", reason
+        if self.guard.spares(outcome.trial) or not self.halving.crossed(outcome):
             return None
+        if not self.halving.holds(outcome, self.outcomes):
+            rung = self.halving.cost(self.halving.rung(outcome.costs[-1]))
+            return "paused", f"others were better at a cost of {rung:.3g}"
+        return None
 
-        return report
-
-    def _close(self, trial: "optuna.trial.Trial", outcome: Outcome) -> None:
+    def _close(self, outcome: Outcome) -> None:
         """Tell the study and remember the outcome."""
-        from optuna.trial import TrialState
-
-        outcome.finished_at = self.budget.elapsed()
-        states = {
-            "complete": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-        }
-        # In one piece: a journal writes every attribute to the disk by itself.
-        kept = ("reason", "seconds", "steps", "freeze_depth")
-        trial.set_user_attr("outcome", {key: getattr(outcome, key) for key in kept})
-        state = states[outcome.state]
-        self._study.tell(trial, outcome.value if outcome.state == "complete" else None, state)
-        self.outcomes.append(outcome)
+        outcome.finished_at = self.budget.earlier + self.budget.elapsed()
+        if outcome.value is not None and self.floor is not None:
+            outcome.gap = outcome.value - self.floor
+        if outcome.state == "complete":
+            self.guard.judge(outcome)
+        self._outcomes[outcome.trial] = outcome
         self._keep_if_best(outcome)
+        self.records.write(outcome)
+        if outcome.state != "paused":
+            self.records.drop_states(outcome.trial)
+            tell(self._study, outcome)
         self.on_outcome(outcome)
 
     def _keep_if_best(self, outcome: Outcome) -> None:
-        """Keep the tensors of the best probe and of the best tuned network only."""
-        tuned = self.space.adaptations[outcome.candidate.adaptation].trains_backbone
-        before = self._best.get(tuned)
+        """Keep the tensors of the best probe, of the best tuned network and of paused trials."""
+        before = self._best.get(outcome.tuned)
         if outcome.state == "complete" and outcome.beats(before):
             if before is not None:
-                before.saved = None
-            self._best[tuned] = outcome
-            self.best = self._finalist()
-        else:
-            outcome.saved = None
+                self.records.drop_predictor(before)
+            self._best[outcome.tuned] = outcome
+        elif outcome.state != "paused":
+            self.records.drop_predictor(outcome)
 
-    def _finalist(self) -> Outcome | None:
-        """Return the best probe, unless a tuned network is clearly better on validation.
+    def sync(self, *, paused: bool = False) -> None:
+        """Take in what other workers have shown.
 
-        Clearly is more than one standard error of the paired difference: of many noisy trials the
-        luckiest leads by about that much, and the probe is the simpler model.
-
-        References:
-            Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, 3.4.3
-            (the one-standard-error rule).
+        Args:
+            paused: Also of trials that were paused, once all workers have ended.
         """
-        probe, tuned = self._best.get(False), self._best.get(True)
-        if probe is None or tuned is None:
-            return probe or tuned
-        if tuned.proba is None or probe.proba is None or not tuned.beats(probe):
-            return probe
-        rows = validation_rows(self.task)
-        metric, groups = self.task.metric, self.task.groups[rows]
-        lead = paired_gap(
-            metric.kind,
-            metric,
-            self.task.y[rows],
-            tuned.proba,
-            probe.proba,
-            groups=groups,
-            confidence=ONE_STANDARD_ERROR,
-            repetitions=QUICK_REPETITIONS,
+        from optuna.trial import TrialState
+
+        trials = self._study.get_trials(deepcopy=False)
+        self._n_waiting = sum(t.state == TrialState.WAITING for t in trials)
+        for frozen in trials:
+            if frozen.number in self._outcomes or frozen.state == TrialState.WAITING:
+                continue
+            candidate = self.space.from_optuna(frozen.params)
+            if candidate is None:
+                self._take_in_gone(frozen)
+                continue
+            self._seen.setdefault(candidate.key(), frozen.number)
+            if frozen.state.is_finished() or (paused and self._is_paused(frozen.number)):
+                self._take_in(self._recorded(frozen.number, candidate, frozen.value))
+        own = (t.number for t in trials if t.number in self._outcomes and self._own(t))
+        self._n_begun = sum(not self._outcomes[number].lost for number in own)
+
+    def _own(self, frozen: "FrozenTrial") -> bool:
+        """Say whether a trial is this worker's; those that wait are anybody's."""
+        if self.worker is None or frozen.state.name == "WAITING":
+            return True
+        return bool(frozen.user_attrs.get("worker") == self.worker)
+
+    def _is_paused(self, number: int) -> bool:
+        found = self._record(number)
+        return found is not None and found.state == "paused"
+
+    def _record(self, number: int) -> Outcome | None:
+        try:
+            return self.records.read(number)
+        except ModelFormatError:
+            return None
+
+    def _take_in_gone(self, frozen: "FrozenTrial") -> None:
+        """Keep a row of what has left the space, without letting it decide anything."""
+        outcome = self._record(frozen.number) if frozen.state.is_finished() else None
+        if outcome is not None:
+            outcome.state, outcome.reason = "failed", _GONE
+            self._take_in(outcome)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.trial] = outcome
+        key = outcome.candidate.key()
+        if outcome.lost and self._seen.get(key) == outcome.trial:
+            del self._seen[key]  # to be run again is no repeat
+        if self.worker is None:  # a worker speaks of its own trials only
+            self.on_outcome(outcome)
+        before, usable = self._best.get(outcome.tuned), self.chooser.knows(outcome.candidate)
+        if usable and outcome.state == "complete" and outcome.beats(before):
+            self._best[outcome.tuned] = outcome
+
+    def _recorded(self, number: int, candidate: Candidate, value: float | None) -> Outcome:
+        """Return what a trial has shown; without its record, the little that Optuna knows."""
+        try:
+            return self.records.read(number)
+        except ModelFormatError as error:
+            return Outcome(
+                trial=number, candidate=candidate, state="failed", reason=str(error), value=value
+            )
+
+    def _adopt(self) -> None:
+        """Take up what an earlier run left: results, paused trials, and those in flight."""
+        from optuna.trial import TrialState
+
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._own(frozen):
+                self._adopt_one(frozen)
+        self.sync()
+        if self.worker is None:
+            for outcome in self.outcomes:
+                if outcome.reason == INTERRUPTED:
+                    self._run_again(outcome, REPEATED)
+
+    def _adopt_one(self, frozen: "FrozenTrial") -> None:
+        """Take up a trial that an earlier process had begun and not told of."""
+        from optuna.trial import TrialState
+
+        candidate, found = self.space.from_optuna(frozen.params), self._record(frozen.number)
+        if candidate is None:
+            self._study.tell(frozen.number, state=TrialState.FAIL)
+        elif found is None:
+            lost = Outcome(trial=frozen.number, candidate=candidate, state="failed")
+            self._run_again(lost, LOST)
+            self._study.tell(frozen.number, state=TrialState.FAIL)
+        else:
+            self._take_in(found)
+            self._seen[candidate.key()] = frozen.number
+            if not found.open:  # its end was recorded, but not yet told
+                tell(self._study, found)
+
+    def _run_again(self, outcome: Outcome, reason: str) -> None:
+        """Let a trial wait to be run once more."""
+        again = f"trial {outcome.trial} was {reason.split(';')[0]}"
+        self._study.enqueue_trial(
+            self.space.to_optuna(outcome.candidate), user_attrs={"why": again}
         )
-        return tuned if lead.low > 0 else probe
+        outcome.reason = reason
+        self.records.write(outcome)
+        self._take_in(outcome)
 
 
-def _by_value(outcome: Outcome) -> float:
-    return -(outcome.value if outcome.value is not None else -np.inf)
-
-
-def _create_study(space: SearchSpace, seed: int, journal: Path | None) -> "optuna.Study":
-    """Create the study in memory or on a journal, with autotl's sampler and pruner."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage: Any = None
-    if journal is not None:
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
-    study = optuna.create_study(
-        study_name="autotl", direction="maximize", storage=storage, sampler=sampler, pruner=pruner
-    )
-    study.set_user_attr("space", space.fingerprint())
-    return study
+def _fail(outcome: Outcome, error: Exception) -> None:
+    outcome.state, outcome.value = "failed", None
+    outcome.reason = f"{type(error).__name__}: {error}"
+    outcome.traceback = traceback.format_exc()

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotl.data import Task
-from autotl.result.intervals import QUICK_REPETITIONS
+from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.result.saved import plain
 from autotl.result.wording import count
 from autotl.search.candidate import Outcome
-from autotl.search.finish import Finish, Finisher, confusion, per_class
+from autotl.search.finish import Finish, Finisher
 from autotl.search.floor import Baseline, validation_rows
+from autotl.search.holdout import confusion, mistakes, per_class
 from autotl.search.study import Study
 from autotl.shelf import Shelf
 
@@ -67,6 +68,7 @@ def row_of(
         "below_floor": None,
         "state": outcome.state,
         "reason": outcome.reason,
+        "why": outcome.why,
         "steps": outcome.steps,
         "planned_steps": outcome.planned_steps,
         "seconds": outcome.seconds,
@@ -74,13 +76,27 @@ def row_of(
         "license": spec.license if spec else "",
         "source_terms": spec.source_terms if spec else "",
         "permissive": spec.permissive if spec else False,
+        "latency_ms": finisher.latency_ms.get(candidate.backbone),
     }
-    if outcome.value is not None and outcome.proba is not None and floor.proba is not None:
-        rows = validation_rows(task)
-        gap = finisher.compare(outcome.proba, floor.proba, rows, QUICK_REPETITIONS)
-        row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
-        row["below_floor"] = gap.value < 0
-    return row
+    return row | _against(floor, outcome, task)
+
+
+def _against(floor: Baseline, outcome: Outcome, task: Task) -> dict[str, Any]:
+    """Return a row's difference to the floor; empty where either was not measured."""
+    if outcome.value is None or outcome.proba is None or floor.proba is None:
+        return {}
+    rows = validation_rows(task)
+    gap = paired_gap(
+        task.metric.kind,
+        task.metric,
+        task.y[rows],
+        outcome.proba,
+        floor.proba,
+        groups=task.groups[rows],
+        repetitions=QUICK_REPETITIONS,
+    )
+    below = gap.value < 0
+    return {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high, "below_floor": below}
 
 
 def leaderboard(
@@ -123,6 +139,7 @@ def summarise(
     table = confusion(y, finish.proba, len(labels))
     verdict = finish.verdict
     counts = Counter(o.state for o in study.outcomes)
+    _complete_rows(rows, study.outcomes, finish, search)
     result = {
         "schema": SCHEMA,
         "verdict": verdict,
@@ -132,7 +149,10 @@ def summarise(
         "shipped": finish.shipped,
         "floor": {"name": floor.name, "validation": floor.validation, "holdout": floor.holdout},
         "floors": [b.row() for b in search.baselines],
-        "best": _best(study, finish, task, rows),
+        "best": _best(finish, task, rows),
+        "guard": getattr(search, "guard_summary", None),
+        "shipping": finish.standing,
+        "ensemble": finish.ensemble,
         "gap": vars(finish.gap) if finish.gap else None,
         "holdout": float(task.metric(y, finish.proba)),
         "n_trials": {state: counts.get(state, 0) for state in ("complete", "pruned", "failed")},
@@ -155,6 +175,7 @@ def summarise(
         },
         "per_class": per_class(table, labels),
         "confusion": table,
+        "mistakes": mistakes(task, finish.proba),
         "leaderboard": rows,
         "ranking": search.ranking.to_dict() if search.ranking else None,
         "stopped_by": search.stopped_by,
@@ -169,17 +190,27 @@ def summarise(
     return checked
 
 
-def _best(
-    study: Study, finish: Finish, task: Task, rows: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    best = study.best
-    if best is None or finish.transfer_proba is None:
+def _complete_rows(
+    rows: list[dict[str, Any]], outcomes: Sequence[Outcome], finish: Finish, search: "Search"
+) -> None:
+    """Fill in what only the finish told: latencies, and gaps to a floor that it found."""
+    known = {o.trial: o for o in outcomes}
+    for row in rows:
+        row["latency_ms"] = finish.latency_ms.get(row["backbone"])
+        if finish.new_floor and row["trial"] in known:
+            row.update(_against(search.baselines[0], known[row["trial"]], search.task))
+
+
+def _best(finish: Finish, task: Task, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    best = finish.finalist
+    if best is None or finish.finalist_proba is None:
         return None
     row = next(r for r in rows if r["trial"] == best.trial)
     keys = ("trial", "backbone", "adaptation", "freeze_depth", "freeze_fraction", "params",
-            "validation", "steps", "license", "source_terms", "permissive")  # fmt: skip
+            "validation", "steps", "license", "source_terms", "permissive",
+            "latency_ms")  # fmt: skip
     y = task.y[task.split.holdout]
-    return {k: row[k] for k in keys} | {"holdout": float(task.metric(y, finish.transfer_proba))}
+    return {k: row[k] for k in keys} | {"holdout": float(task.metric(y, finish.finalist_proba))}
 
 
 def _verdict_text(verdict: str, finish: Finish, task: Task) -> str:
@@ -235,9 +266,8 @@ def _warnings(search: "Search", study: Study, finish: Finish, verdict: str) -> l
     if study.best is None:
         found.append(_why_no_candidate(search, study))
     elif finish.shipped == "floor":
-        found.append(
-            "No candidate beat the floor on validation, so the floor is the fitted model."
-        )
+        why = finish.why_floor or "none could be fitted again"
+        found.append(f"The floor is the fitted model, not the best candidate: {why}.")
     elif verdict == "negative":
         found.append(
             "The shipped model is below the floor on the holdout; "

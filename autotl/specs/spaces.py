@@ -29,6 +29,11 @@ class Range:
                 "positive; give low <= high, and low > 0 when log is True."
             )
 
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -43,6 +48,9 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.options:
             raise PluginError("Choice has no options; give at least one value.")
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.options
 
 
 Space = Mapping[str, Range | Choice]

@@ -226,6 +226,13 @@ class _Scale:
         self._pieces, self._factor = pieces, 0.0
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"factor": self.factor()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _Scale.__init__(self, lambda: ())
+        self._factor = state["factor"]
+
     def factor(self) -> float:
         """Return the factor; uint8 is taken as it is and does not count.
 

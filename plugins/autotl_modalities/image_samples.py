@@ -1,5 +1,6 @@
 """Images that are decoded when they are asked for."""
 
+import functools
 import operator
 import threading
 import weakref
@@ -60,6 +61,10 @@ class ImageSamples(Sequence[Any]):
         self._kept: dict[int, _Packed] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, _ALLOWANCE.give_back, self._kept).atexit = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let workers have the images, each with a lock and memory of its own."""
+        return functools.partial(ImageSamples, keep=self._keep), (self._read, self._n_samples)
 
     def __len__(self) -> int:
         return self._n_samples

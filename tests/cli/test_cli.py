@@ -16,7 +16,10 @@ from autotl.errors import InvalidDataError
 from autotl.registry import get_registry
 from autotl.testing import fake_backbone
 
-COMMANDS = ["search", "predict", "report", "backbones", "plugins", "cache", "doctor"]
+COMMANDS = [
+    "search", "rank", "similarity", "resume", "predict", "report", "backbones", "plugins",
+    "cache", "experience", "doctor",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from autotl.result.report import render, write_report
 
 RESULT = Path(__file__).with_name("digits_result.json")
 FETCHED = {"src", "srcset", "href", "xlink:href", "data", "action", "poster", "background"}
-VOID = {"meta", "wbr", "br", "line", "circle", "rect"}
+VOID = {"meta", "wbr", "br", "line", "circle", "rect", "img"}
+PICTURE = "data:image/jpeg;base64,"
 
 
 class Checker(HTMLParser):
@@ -49,7 +50,7 @@ def checked(page):
     assert parser.open == []
     assert "script" not in parser.tags
     assert "could not be drawn" not in page
-    assert all(link.startswith("#") for link in parser.links)
+    assert all(link.startswith(("#", PICTURE)) for link in parser.links)
     # A label may read as an address; only what a browser would fetch must not be one.
     assert parser.styles
     assert not any(re.search(r"url\(|@import", style) for style in parser.styles)
@@ -59,6 +60,36 @@ def checked(page):
 @pytest.fixture
 def result():
     return json.loads(RESULT.read_text(encoding="utf-8"))
+
+
+def finals(**changes):
+    """What the finish leaves in a result."""
+    rows = [
+        {"trial": 0, "backbone": "embedded/glyphs", "adaptation": "lp_ft", "validation": 0.99,
+         "mean": 0.981, "difference": 0.052, "standard_error": 0.009, "chosen": True},
+        {"trial": 4, "backbone": "embedded/shapes", "adaptation": "linear_probe",
+         "validation": 0.96, "mean": None, "difference": None, "standard_error": None,
+         "chosen": False},
+    ]  # fmt: skip
+    return {
+        "finalists": rows, "n_splits": 3, "mean": 0.981, "floor": 0.929, "difference": 0.052,
+        "standard_error": 0.009, "low": 0.013, "margin": 0.0, "cautious": False, "reason": "",
+    } | changes  # fmt: skip
+
+
+def guard(**changes):
+    return {
+        "kind": "certificate", "n_examples": 240, "alpha": 0.05, "detectable_gap": 0.113,
+        "n_stopped": 4, "n_audited": 9, "n_doubted": 2, "false_prunes": 1,
+        "false_prune_limit": 0.43, "flags": [2],
+    } | changes  # fmt: skip
+
+
+def mistake(**changes):
+    return {
+        "sample": "sample 7", "row": 7, "true": "seven", "predicted": "one", "probability": 0.991,
+        "probability_true": 0.004,
+    } | changes  # fmt: skip
 
 
 def with_classes(result, labels):
@@ -141,6 +172,90 @@ def test_report_of_a_shipped_floor_says_why(result):
     assert "does not beat it" in text
 
 
+def test_report_says_how_the_finalist_was_chosen(result):
+    text = checked(render(result | {"shipping": finals()}))
+    for words in ("3 fresh splits of train and validation it scores 98.1 %", "± 0.9", "Nadeau",
+                  "embedded/shapes + linear_probe", "its mean exceeds the floor's"):  # fmt: skip
+        assert words.replace(" %", "\u00a0%") in text
+    text = checked(render(result | {"shipping": finals(n_splits=0, cautious=True)}))
+    assert "flatters the best of many trials" in text
+    assert "lower end of its lead" in text
+
+
+def test_report_of_a_flagged_finalist_says_so(result):
+    reason = "the guard has flagged it as worse than the floor"
+    text = checked(render(result | {"shipped": "floor", "shipping": finals(reason=reason)}))
+    assert f"was not shipped because {reason}" in text
+
+
+def test_report_shows_an_ensemble(result):
+    member = {"backbone": "embedded/glyphs", "adaptation": "lp_ft", "trial": 0, "weight": 0.75}
+    other = member | {"backbone": "embedded/shapes", "trial": 4, "weight": 0.25}
+    lead = {"value": 0.011, "low": 0.004, "high": 0.018, "confidence": 0.683}
+    ensemble = {"members": [member, other], "validation": 0.99, "lead": lead, "used": True}
+    text = checked(render(result | {"shipping": finals(), "ensemble": ensemble}))
+    assert "An ensemble of 2 models around" in text
+    assert "ahead of the finalist by +1.1 points" in text
+    ensemble["used"] = False
+    text = checked(render(result | {"shipping": finals(), "ensemble": ensemble}))
+    assert "one model does as well" in text
+
+
+def test_report_says_what_the_guard_can_see(result):
+    text = checked(render(result | {"guard": guard()}))
+    for words in ("With 240 guard examples, only gaps of about 11.3 points could have been",
+                  "It stopped 4 trials", "Of them it would have stopped 2",
+                  "false-prune rate, is 11 %, at most 43 %", "trial 2 ("):  # fmt: skip
+        assert words.replace(" %", "\u00a0%") in text
+    text = checked(render(result | {"guard": guard(kind="advisory", flags=[], n_audited=0)}))
+    assert "advisory" in text
+    assert "No trial is flagged" in text
+    assert "No trial was left to run on" in text
+    assert "guard examples" not in checked(render(result | {"guard": {"kind": "none"}}))
+    assert "guard examples" not in checked(render(result))
+
+
+def test_report_counts_why_trials_were_stopped(result):
+    row = result["leaderboard"][0]
+    stopped = [
+        row | {"trial": 90 + i, "state": "pruned", "reason": f"0.{i}1 after {i} of 20 steps"}
+        for i in range(4)
+    ]
+    result["leaderboard"] += stopped
+    page = render(result)
+    assert 'such as: 0.01 after 0 of 20 steps</bdi></th><td class="n">4</td>' in page
+    assert page.count('class="faint good"') >= 4
+
+
+def test_report_shows_confident_mistakes(result):
+    shown = [mistake(text="<b>words</b>"), mistake(image=PICTURE + "AAAA"), mistake()]
+    page = render(result | {"mistakes": shown})
+    text = checked(page)
+    assert "<b>words</b>" in text
+    assert f'<img src="{PICTURE}AAAA"' in page
+    assert text.count("99.1 %") == 3
+    assert "made no mistake" in checked(render(result | {"mistakes": []}))
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["https://example.org/x.png", 'data:image/jpeg;base64,AA" onload="x', "data:text/html,x"],
+)
+def test_report_fetches_no_picture(result, image):
+    page = render(result | {"mistakes": [mistake(image=image)]})
+    checked(page)
+    assert "<img" not in page
+
+
+def test_report_shows_latencies_where_known(result):
+    assert ">ms</th>" not in render(result)
+    result["leaderboard"][0]["latency_ms"] = 12.345
+    page = render(result)
+    checked(page)
+    assert ">ms</th>" in page
+    assert ">12.3</td>" in page
+
+
 def test_report_without_a_finished_trial(result):
     result |= {"best": None, "gap": None, "shipped": "floor", "verdict": "inconclusive"}
     result["leaderboard"] = [r for r in result["leaderboard"] if r["state"] != "complete"]
@@ -168,6 +283,12 @@ def test_report_escapes_labels_reasons_and_paths(result):
     result |= {"warnings": [evil], "out": evil, "metric_reason": evil, "versions": {evil: evil}}
     result["floors"][0] |= {"name": evil, "reason": evil, "state": evil}
     result["best"] |= {"backbone": evil, "license": evil, "source_terms": evil}
+    row = {"backbone": evil, "adaptation": evil, "trial": evil, "mean": 0.5, "chosen": True}
+    result["shipping"] = finals(finalists=[row], reason=evil)
+    result["ensemble"] = {"members": [row | {"weight": 0.5}] * 2, "lead": {}, "used": False}
+    result["guard"] = guard(kind=evil)
+    keys = ("sample", "true", "predicted", "text", "image")
+    result["mistakes"] = [mistake(**dict.fromkeys(keys, evil))]
     assert "alert('x')" in checked(render(result))
 
 

@@ -5,8 +5,9 @@ import pytest
 from autotl.data import build_task
 from autotl.registry import get_registry
 from autotl.search.budget import Budget
-from autotl.search.engine import Search, Settings
+from autotl.search.engine import Search
 from autotl.search.progress import SilentProgress
+from autotl.search.settings import Settings
 from autotl.shelf import Shelf
 from autotl.testing.fakes import fake_backbone, toy_images
 

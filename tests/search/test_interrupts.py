@@ -5,9 +5,9 @@ import signal
 import pytest
 
 import autotl
-from autotl.search.engine import open_run_folder
 from autotl.search.interrupts import deferred
 from autotl.search.progress import SilentProgress
+from autotl.search.settings import open_run_folder
 from autotl.testing.fakes import toy_images
 
 

@@ -1,7 +1,8 @@
 import optuna
 import pytest
 
-from autotl.search.engine import select_adaptations
+from autotl.errors import SpaceChangedError
+from autotl.search.settings import select_adaptations
 from autotl.search.space import SearchSpace
 
 
@@ -29,11 +30,14 @@ def test_suggested_values_lie_inside_the_space(space):
         assert 0 <= candidate.freeze_fraction(spec) <= 1
 
 
-def test_fingerprint_tells_spaces_apart(space):
-    other = SearchSpace(["a/one"], select_adaptations(None))
-    same = SearchSpace(["b/two", "a/one"], select_adaptations(None))
+def test_changed_space_says_what_has_changed(space):
+    SearchSpace(["b/two", "a/one"], select_adaptations(None)).check(space.described())
+    other = SearchSpace(["a/one", "c/three"], select_adaptations(["linear_probe"]))
 
-    assert space.fingerprint() == same.fingerprint() != other.fingerprint()
+    with pytest.raises(SpaceChangedError) as caught:
+        other.check(space.described())
+    for change in ("'c/three' was added", "'b/two' was removed", "'lp_ft' was removed"):
+        assert change in str(caught.value)
 
 
 def test_method_that_trains_without_a_fraction_is_not_frozen(space):

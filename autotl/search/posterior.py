@@ -1,0 +1,160 @@
+"""What to expect of every pair of backbone and method: the prior, and what trials have shown.
+
+The value of a pair, in log-odds where the metric is a share, is a sum of a level of the task, the
+backbone's part, the method's part and a part of the pair's own, each Gaussian; trials are noisy
+readings of it. Conditioning on them is the algebra of a Gaussian process with few points.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Pair = tuple[str, str]
+_EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodPrior:
+    """What is known of a method before a search.
+
+    Args:
+        gain: Log-odds that it adds to a probe's on average.
+        spread: Standard deviation of that from task to task.
+        pair_spread: Standard deviation from backbone to backbone on one task.
+        params_spread: Standard deviation from parameters to parameters on one pair.
+    """
+
+    gain: float = 0.0
+    spread: float = 0.3
+    pair_spread: float = 0.2
+    params_spread: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What to expect of the next trial of a pair.
+
+    Args:
+        mean: Of its value.
+        sd: Standard deviation, parameters not yet chosen.
+    """
+
+    mean: float
+    sd: float
+
+    def improvement(self, best: float) -> float:
+        """Return the expected improvement on `best`."""
+        return expected_improvement(self.mean, self.sd, best)
+
+    def chance(self, bar: float) -> float:
+        """Return the probability of a value above `bar`."""
+        return _normal_cdf((self.mean - bar) / max(self.sd, 1e-9))
+
+
+class Posterior:
+    """Beliefs over pairs given the trials so far.
+
+    Args:
+        backbones: Expected share and its spread by backbone, None where nothing is known.
+        methods: Prior of each method.
+        level_spread: Standard deviation of the task's level around what is expected, log-odds.
+        share: Whether values are shares in [0, 1].
+    """
+
+    def __init__(
+        self,
+        backbones: Mapping[str, tuple[float, float] | None],
+        methods: Mapping[str, MethodPrior],
+        *,
+        level_spread: float,
+        share: bool = True,
+    ) -> None:
+        self._backbones, self._methods = list(backbones), dict(methods)
+        self._share, self._level_variance = share, level_spread**2
+        read = _log_odds if share else tuple
+        known = [read(x) for x in backbones.values() if x is not None]
+        # What is not known counts as a poor one of those that are, with much doubt.
+        unknown = (min((m for m, _ in known), default=0.0), 1.0)
+        self._parts = {b: read(x) if x is not None else unknown for b, x in backbones.items()}
+        self._readings: dict[Pair, list[float]] = {}
+
+    def tell(self, pair: Pair, value: float) -> None:
+        """Take in the value of a trial."""
+        self._readings.setdefault(pair, []).append(self._forward(value))
+
+    def tried(self, pair: Pair) -> int:
+        """Return how many values of a pair are known."""
+        return len(self._readings.get(pair, ()))
+
+    def beliefs(self, pairs: Sequence[Pair]) -> list[Belief]:
+        """Return what to expect of the next trial of each pair."""
+        if not pairs:
+            return []
+        seen = list(self._readings)
+        mean = np.array([self._mean(p) for p in pairs])
+        variance = np.diag(self._covariance(pairs, pairs)).copy()
+        if seen:
+            # The best of several trials tells how high a pair reaches, the more the surer.
+            noise = [self._method(p).params_spread ** 2 / len(self._readings[p]) for p in seen]
+            K = self._covariance(seen, seen) + np.diag(noise) + 1e-9 * np.eye(len(seen))
+            across = self._covariance(pairs, seen)
+            residual = np.array([max(self._readings[p]) - self._mean(p) for p in seen])
+            solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
+            mean = mean + across @ solved[:, 0]
+            variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
+        spread = [self._method(p).params_spread ** 2 / (1 + self.tried(p)) for p in pairs]
+        sd = np.sqrt(np.clip(variance, 1e-9, None) + spread)
+        return [self._backward(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
+
+    def _mean(self, pair: Pair) -> float:
+        return self._parts[pair[0]][0] + self._method(pair).gain
+
+    def _covariance(self, rows: Sequence[Pair], columns: Sequence[Pair]) -> np.ndarray:
+        one_backbone = np.array([[a[0] == b[0] for b in columns] for a in rows], float)
+        one_method = np.array([[a[1] == b[1] for b in columns] for a in rows], float)
+        parts = np.array([self._parts[a[0]][1] ** 2 for a in rows])[:, None]
+        methods = np.array([self._method(a).spread ** 2 for a in rows])[:, None]
+        own = np.array([self._method(a).pair_spread ** 2 for a in rows])[:, None]
+        total: np.ndarray = (
+            self._level_variance
+            + one_backbone * parts
+            + one_method * methods
+            + one_backbone * one_method * own
+        )
+        return total
+
+    def _method(self, pair: Pair) -> MethodPrior:
+        return self._methods[pair[1]]
+
+    def _forward(self, value: float) -> float:
+        if not self._share:
+            return value
+        p = min(max(value, _EDGE), 1 - _EDGE)
+        return float(np.log(p / (1 - p)))
+
+    def _backward(self, mean: float, sd: float) -> Belief:
+        if not self._share:
+            return Belief(mean=mean, sd=sd)
+        p = 1 / (1 + np.exp(-mean))
+        return Belief(mean=float(p), sd=float(sd * max(p * (1 - p), _EDGE)))
+
+
+def _log_odds(share_and_spread: tuple[float, float]) -> tuple[float, float]:
+    share, spread = share_and_spread
+    p = min(max(share, _EDGE), 1 - _EDGE)
+    return float(np.log(p / (1 - p))), spread / (p * (1 - p))
+
+
+def expected_improvement(mean: float, sd: float, best: float) -> float:
+    """Return the expectation of how far a Gaussian value exceeds `best`."""
+    sd = max(sd, 1e-9)
+    z = (mean - best) / sd
+    density = float(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+    return sd * (z * _normal_cdf(z) + density)
+
+
+def _normal_cdf(z: float) -> float:
+    from math import erf, sqrt
+
+    return 0.5 * (1 + erf(z / sqrt(2)))
