@@ -47,9 +47,9 @@ def resume(ctx: click.Context, /, run: str, **options: Any) -> None:
     started = time.monotonic()
     try:
         with working("Loading libraries"):
-            from autotl import api
+            from autotl.api import resume as go_on
         with working():
-            result = api.resume(run, started=started, **arguments).result
+            result = go_on(run, started=started, **arguments).result
     except KeyboardInterrupt:
         note(interrupted(None, run))
         ctx.exit(EXIT_INTERRUPTED)

@@ -120,7 +120,19 @@ class Chooser:
             found.append(
                 Start(pair=pair, candidate=candidate, belief=belief, cost=cost, gain=gain)
             )
-        return sorted(found, key=lambda s: (-s.rate, -s.belief.mean, s.pair))
+        found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
+        return self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+
+    def _looking_first(self, starts: list[Start], looked_at: set[str]) -> list[Start]:
+        """Put a probe before the first training of its backbone: it is cheap, and tells most."""
+        if not starts or starts[0].pair[0] in looked_at or not self._trains(starts[0]):
+            return starts
+        backbone = starts[0].pair[0]
+        probes = [s for s in starts if s.pair[0] == backbone and not self._trains(s)]
+        return [*probes[:1], *starts]
+
+    def _trains(self, start: Start) -> bool:
+        return self._space.adaptations[start.pair[1]].trains_backbone
 
     def _gain(self, belief: Belief, best: float | None) -> float:
         """Return the expected improvement on the best; nothing improves on a share of 1."""

@@ -159,8 +159,9 @@ def test_hurried_finish_does_only_what_is_needed(toys):
 
 def test_no_time_for_a_rematch_is_said(toys):
     task = toys.task(60)
-    end = finisher(toys, task, seconds=30.0, trials=None)
-    one = toys.contender(task, 0, seconds=10.0)
+    # In units that no machine is too slow for.
+    end = finisher(toys, task, seconds=30_000.0, trials=None)
+    one = toys.contender(task, 0, seconds=100_000.0)
     one.outcome.saved = one.spec.restore and next(
         one.spec.steps(
             dataclasses.make_dataclass("T", ["train", "y", "seed", "n_classes", "n_steps"])(
@@ -169,7 +170,7 @@ def test_no_time_for_a_rematch_is_said(toys):
             )
         )
     ).predictor.save()  # fmt: skip
-    end.budget._started -= 20  # nearly over
+    end.budget._started -= 20_000  # nearly over
 
     finish = run(end, one)
 
