@@ -100,13 +100,13 @@ def test_resume_needs_a_run():
 # Whole runs
 
 
-TRIALS = 10
+TRIALS = 6
 
 
 def begin(out, *more):
     """Start a search of so many trials in a process of its own."""
     command = [
-        sys.executable, "-m", "autotl", "search", "sklearn:digits", "--labels-per-class", "12",
+        sys.executable, "-m", "autotl", "search", "sklearn:digits", "--labels-per-class", "8",
         "--trials", str(TRIALS), "--backbones", "embedded/shapes", "--out", str(out),
         "--no-progress", *more,
     ]  # fmt: skip
