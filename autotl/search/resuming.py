@@ -1,6 +1,7 @@
 """What an earlier run of a search has left, and how to go on from it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,18 @@ class Earlier:
             ModelFormatError: It is none, or a damaged one.
         """
         content, folder = read_run(run), Path(run) / "trials"
-        numbers, seconds = [], 0.0
+        numbers: list[int] = []
+        seconds = 0.0
         if folder.is_dir():
             records = TrialRecords(folder)
-            known = [records.read(n) for n in records.trials()]
-            numbers = [o.trial for o in known if not o.lost]
-            seconds = max((o.finished_at for o in known), default=0.0)
+            numbers = records.trials()
+            for number in records.trials():
+                # A damaged record costs its own trial, not the run.
+                with suppress(ModelFormatError):
+                    outcome = records.read(number)
+                    seconds = max(seconds, outcome.finished_at)
+                    if outcome.lost:
+                        numbers.remove(number)
         try:
             return cls(
                 asked=content["asked"],

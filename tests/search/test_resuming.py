@@ -225,6 +225,17 @@ def test_a_finished_run_goes_on_with_more_trials(run):
     assert len(autotl.load(run).predict(IMAGES[:3])) == 3
 
 
+def test_a_damaged_record_costs_its_own_trial_only(run):
+    (run / "trials" / "00001.json").write_text('{"trial": ')
+    kept = TrialRecords(run / "trials").read(0).value
+
+    found = rows(go_on(run, trials=1))
+
+    assert found[0]["validation"] == kept
+    assert found[1]["state"] == "failed"
+    assert sorted(found) == [0, 1, 2, 3]
+
+
 def test_a_run_that_goes_on_keeps_what_it_had(run):
     before = [TrialRecords(run / "trials").read(n) for n in range(3)]
 
