@@ -27,3 +27,17 @@ def deferred(on_first: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def delayed() -> Iterator[None]:
+    """Let what must not be cut in two end before a Ctrl-C inside interrupts.
+
+    Raises:
+        KeyboardInterrupt: After the block, where one was pressed and the block raised nothing.
+    """
+    pressed: list[int] = []
+    with deferred(lambda: pressed.append(1)):
+        yield
+    if pressed:
+        raise KeyboardInterrupt

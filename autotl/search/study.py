@@ -15,6 +15,7 @@ from autotl.search.chooser import Chooser, Start
 from autotl.search.evaluate import Signal
 from autotl.search.guarding import FloorGuard
 from autotl.search.halving import CostHalving
+from autotl.search.interrupts import delayed
 from autotl.search.pausing import Continue, best_paused
 from autotl.search.records import TrialRecords
 from autotl.search.runner import Runner
@@ -110,7 +111,8 @@ class Study:
         wasted = 0
         try:
             while wasted <= _MOST_WASTED:
-                with self._turn():  # or two workers would choose the same
+                # In turns, or two workers would choose the same.
+                with delayed(), self._turn():
                     action = self._next()
                     begun = None if isinstance(action, Continue) else self._ask(action)
                 if isinstance(action, Continue):
@@ -243,7 +245,8 @@ class Study:
         except Exception as error:  # noqa: BLE001  # methods and backbones are plugin code
             _fail(outcome, error)
         finally:
-            self._close(outcome)
+            with delayed():
+                self._close(outcome)
         return outcome
 
     def _watch(self, outcome: Outcome) -> Signal | None:
