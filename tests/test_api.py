@@ -201,7 +201,7 @@ def test_plan_says_what_would_be_done(table):
 
 
 def test_crash_after_trials_keeps_their_journal(digits, tmp_path, monkeypatch):
-    from autotl.search.finish import Finisher
+    from autotl.search.finish.finisher import Finisher
 
     def run(self, *arguments, **more):
         raise MemoryError

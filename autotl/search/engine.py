@@ -19,20 +19,20 @@ from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
 from autotl.result.saved import encode_label, write_json
 from autotl.result.wording import count
-from autotl.search.again import Contender
 from autotl.search.budget import Budget
-from autotl.search.build import build_study, make_caching
-from autotl.search.candidate import Outcome
-from autotl.search.finalists import ShippingRule
-from autotl.search.finish import Finish, Finisher
-from autotl.search.floor import Baseline, FloorMeasurement
+from autotl.search.finish.again import Contender
+from autotl.search.finish.finalists import ShippingRule
+from autotl.search.finish.finisher import Finish, Finisher
+from autotl.search.floor.measurement import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
-from autotl.search.portfolio import Remembered
 from autotl.search.progress import Progress
 from autotl.search.remembering import run_record
 from autotl.search.resuming import describe_split
 from autotl.search.settings import Settings, select_adaptations
-from autotl.search.study import Study
+from autotl.search.study.build import build_study, make_caching
+from autotl.search.study.candidate import Outcome
+from autotl.search.study.portfolio import Remembered
+from autotl.search.study.study import Study
 from autotl.search.summary import (
     leaderboard,
     row_of,

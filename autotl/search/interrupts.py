@@ -11,12 +11,12 @@ from types import FrameType
 def deferred(on_first: Callable[[], None]) -> Iterator[None]:
     """Call `on_first` at the first Ctrl-C inside and go on; a second one interrupts.
 
-    Signals reach the main thread only; elsewhere this does nothing.
+    Signals reach the main thread only; elsewhere this does nothing, nor where they are ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)

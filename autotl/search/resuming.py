@@ -11,7 +11,7 @@ from autotl.data import Split, Task
 from autotl.errors import BudgetTooSmallError, InvalidDataError, ModelFormatError
 from autotl.result.saved import read_json
 from autotl.search.budget import Budget
-from autotl.search.records import TrialRecords
+from autotl.search.study.records import TrialRecords
 
 _LEAST_LEFT = 0.1  # of the budget: with less, a run counts as having used it up
 

@@ -14,11 +14,11 @@ from autotl.data import Task
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.result.saved import plain
 from autotl.result.wording import count
-from autotl.search.candidate import Outcome
-from autotl.search.finish import Finish, Finisher
-from autotl.search.floor import Baseline, validation_rows
-from autotl.search.holdout import confusion, mistakes, per_class
-from autotl.search.study import Study
+from autotl.search.finish.finisher import Finish, Finisher
+from autotl.search.finish.holdout import confusion, mistakes, per_class
+from autotl.search.floor.measurement import Baseline, validation_rows
+from autotl.search.study.candidate import Outcome
+from autotl.search.study.study import Study
 from autotl.shelf import Shelf
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Any
 
 from autotl.features import BackboneSession
 from autotl.ranking import Screened
-from autotl.search.again import fit_seconds, holdout_seconds
 from autotl.search.budget import Budget
-from autotl.search.build import build_study, make_caching
-from autotl.search.candidate import Outcome
+from autotl.search.finish.again import fit_seconds, holdout_seconds
+from autotl.search.study.build import build_study, make_caching
+from autotl.search.study.candidate import Outcome
 from autotl.search.workers import Job
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from autotl.data import Task
 from autotl.ranking import Expectation
-from autotl.search.portfolio import Remembered
+from autotl.search.study.portfolio import Remembered
 from autotl.specs import AdaptationSpec, BackboneSpec
 
 _MOST_RESTARTS = 3  # of one worker; a crash that comes back is not bad luck

@@ -28,10 +28,10 @@ from autotl.features import ActivationStore, BackboneSession, Caching, freeze_de
 from autotl.features.cost import CostProfile, measure
 from autotl.ranking import Screened
 from autotl.registry import get_registry
-from autotl.search import evaluate
 from autotl.search.budget import Budget
-from autotl.search.candidate import Candidate, Outcome
-from autotl.search.study import Study
+from autotl.search.study import evaluate
+from autotl.search.study.candidate import Candidate, Outcome
+from autotl.search.study.study import Study
 from autotl.shelf import open_shelf
 from autotl.specs import Range
 

@@ -27,7 +27,7 @@ from autotl.data import build_task
 from autotl.features import ActivationStore, BackboneSession, Caching
 from autotl.ranking import Screened
 from autotl.search.budget import Budget
-from autotl.search.study import Study
+from autotl.search.study.study import Study
 from autotl.specs import AdaptationSpec, Inputs, Range, SavedState, Step
 from autotl.testing.fakes import fake_backbone, toy_images
 
@@ -177,7 +177,7 @@ def of_search(zoo: Path, name: str, seconds: float, seed: int) -> dict[str, Any]
     from autotl.adapt.networks import TunedNetwork
     from autotl.features import cost
     from autotl.registry import get_registry
-    from autotl.search.floor import FloorMeasurement
+    from autotl.search.floor.measurement import FloorMeasurement
 
     ledger = Ledger()
     session, wrapped = BackboneSession, ledger.book

@@ -32,8 +32,8 @@ from sets import FAMILIES, TEXTS, load
 from autotl.data import Task, build_task
 from autotl.features import ActivationStore, BackboneSession, Caching, freeze_depth
 from autotl.registry import get_registry
-from autotl.search.candidate import Candidate, Outcome
-from autotl.search.evaluate import Evaluation, adaptation_task
+from autotl.search.study.candidate import Candidate, Outcome
+from autotl.search.study.evaluate import Evaluation, adaptation_task
 from autotl.specs import BackboneSpec
 
 TUNED_SETS = (

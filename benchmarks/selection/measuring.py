@@ -15,7 +15,7 @@ from autotl.defaults import VIEWS
 from autotl.features import BackboneSession, freeze_depth, measure
 from autotl.features.activations import PLAIN, View
 from autotl.search.budget import Budget
-from autotl.search.floor import FloorMeasurement
+from autotl.search.floor.measurement import FloorMeasurement
 from autotl.search.progress import SilentProgress
 from autotl.specs import AdaptationSpec, AdaptationTask, Predictor
 

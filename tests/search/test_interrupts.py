@@ -5,9 +5,10 @@ import signal
 import pytest
 
 import autotl
-from autotl.search.interrupts import deferred
+from autotl.search.interrupts import deferred, delayed
 from autotl.search.progress import SilentProgress
 from autotl.search.settings import open_run_folder
+from autotl.search.study.records import TrialRecords
 from autotl.testing.fakes import toy_images
 
 
@@ -45,6 +46,36 @@ def test_handler_is_restored():
         pass
 
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_delayed_interrupt_lets_the_block_end():
+    seen = []
+
+    def press_once():
+        with delayed():
+            press()
+            seen.append("ended")
+        seen.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        press_once()
+
+    assert seen == ["ended"]
+
+
+def test_the_row_of_a_trial_is_not_lost_to_an_interrupt(run_search, monkeypatch):
+    write = TrialRecords.write
+
+    def write_and_press(records, outcome):
+        write(records, outcome)
+        press()
+
+    monkeypatch.setattr(TrialRecords, "write", write_and_press)
+
+    model = run_search(trials=3)
+
+    assert model.result["stopped_by"] == "interrupt"
+    assert [row["trial"] for row in model.result["leaderboard"]] == [0]
 
 
 class PressAt(SilentProgress):

@@ -15,7 +15,7 @@ from autotl.errors import (
     SpaceChangedError,
 )
 from autotl.registry import get_registry
-from autotl.search.records import TrialRecords
+from autotl.search.study.records import TrialRecords
 from autotl.testing.fakes import fake_backbone, toy_images
 
 N = 60
@@ -263,7 +263,7 @@ def test_an_added_backbone_is_refused_until_it_is_accepted(run):
 
 
 def test_a_run_that_was_interrupted_before_its_first_trial_goes_on(tmp_path, monkeypatch):
-    from autotl.search.floor import FloorMeasurement
+    from autotl.search.floor.measurement import FloorMeasurement
 
     measure = FloorMeasurement.run
 

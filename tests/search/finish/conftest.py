@@ -10,10 +10,10 @@ import pytest
 from autotl.adapt.raw import LOGISTIC
 from autotl.data import Fold, Metric, Samples, Split, Task
 from autotl.data.splits import make_folds, make_holdout
-from autotl.search.again import Contender
-from autotl.search.baselines import Baseline
-from autotl.search.candidate import Candidate, Outcome
-from autotl.search.floor import FloorMeasurement, validation_rows
+from autotl.search.finish.again import Contender
+from autotl.search.floor.baselines import Baseline
+from autotl.search.floor.measurement import FloorMeasurement, validation_rows
+from autotl.search.study.candidate import Candidate, Outcome
 from autotl.specs import AdaptationSpec, BackboneSpec, LoadedBackbone, SavedState, Step
 from autotl.testing.fakes import fake_modality
 

@@ -3,8 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotl.search import ensemble
-from autotl.search.ensemble import MOST_MEMBERS, build_ensemble, cross_fitted, greedy_weights
+from autotl.search.finish import ensemble
+from autotl.search.finish.ensemble import (
+    MOST_MEMBERS,
+    build_ensemble,
+    cross_fitted,
+    greedy_weights,
+)
 
 
 @st.composite

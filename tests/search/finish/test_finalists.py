@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotl.search.budget import Budget
-from autotl.search.finalists import (
+from autotl.search.finish.finalists import (
     MOST_FINALISTS,
     Rematch,
     ShippingRule,
     select_finalists,
 )
+from autotl.search.finish.repeats import Lead, Repeats, corrected_error, fresh_splits
 from autotl.search.progress import SilentProgress
-from autotl.search.repeats import Lead, Repeats, corrected_error, fresh_splits
 
 NEVER = frozenset()
 

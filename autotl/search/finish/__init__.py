@@ -1,0 +1,1 @@
+"""What ships: repeats for finalists, the shipping rule, refit, holdout."""

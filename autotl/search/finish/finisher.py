@@ -1,0 +1,360 @@
+"""The end of a search: ship on validation, refit, touch the holdout once, give the verdict."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from autotl.adapt.raw import RawModel
+from autotl.data import Task
+from autotl.features import BackboneSession
+from autotl.result.intervals import REPETITIONS, Gap, paired_gap
+from autotl.result.predictors import EnsemblePredictor, TransferPredictor
+from autotl.result.wording import count
+from autotl.search.budget import Budget
+from autotl.search.finish.again import REFIT_MARGIN, Contender, fit_seconds, holdout_seconds
+from autotl.search.finish.contest import Contest, Standing
+from autotl.search.finish.ensemble import Ensemble, build_ensemble
+from autotl.search.finish.finalists import ShippingRule
+from autotl.search.finish.refit import REPORT_SECONDS, Refit, Refitted
+from autotl.search.floor.baselines import Baseline
+from autotl.search.floor.measurement import FloorMeasurement
+from autotl.search.limits import measure_latency_ms
+from autotl.search.progress import Progress
+from autotl.search.study.candidate import Outcome
+from autotl.specs import AdaptationSpec, SavedState
+
+_LATENCY_SECONDS = 3.0  # loading the network again included
+_BARE_FLOOR = (
+    "The floor is only the majority class: no other baseline could be measured, so beating it "
+    "says little. The list of floors says why."
+)
+
+
+@dataclass(kw_only=True)
+class Finish:
+    """What was shipped and what the holdout said.
+
+    Args:
+        shipped: "transfer" or "floor".
+        transfer: The finalist, refitted, or the ensemble around it; None when no trial finished.
+        floor: The floor, fitted on train and validation.
+        transfer_proba: Holdout probabilities of `transfer`.
+        floor_proba: The floor's holdout probabilities.
+        gap: `transfer` minus floor on the holdout.
+        refit_seconds: Time of the refit.
+        holdout_seconds: Time of predicting the holdout.
+        notes: What the user should know.
+        bare: Whether the floor is the majority class.
+        new_floor: Whether a floor of the finalist's make took the place of the search's.
+        finalist: The trial behind `transfer`.
+        finalist_proba: Its holdout probabilities without the rest of an ensemble.
+        why_floor: Why the floor was shipped although a candidate finished, in words.
+        standing: How the finalist was chosen and stands against the floor, for `result.json`.
+        ensemble: The ensemble that was tried, for `result.json`; None where none was.
+        latency_ms: Milliseconds for one sample by backbone.
+        finalists_seconds: Time of comparing finalists and of the floors of their make.
+    """
+
+    shipped: str
+    transfer: TransferPredictor | EnsemblePredictor | None
+    floor: RawModel | TransferPredictor
+    transfer_proba: np.ndarray | None
+    floor_proba: np.ndarray
+    gap: Gap | None
+    refit_seconds: float
+    holdout_seconds: float
+    notes: list[str]
+    bare: bool = False
+    new_floor: bool = False
+    finalist: Outcome | None = None
+    finalist_proba: np.ndarray | None = None
+    why_floor: str = ""
+    standing: dict[str, Any] | None = None
+    ensemble: dict[str, Any] | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    finalists_seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """The sign of the gap's interval; "inconclusive" where there is none to rely on."""
+        if self.gap is None or self.bare:
+            return "inconclusive"
+        return self.gap.verdict
+
+    @property
+    def proba(self) -> np.ndarray:
+        """Holdout probabilities of the shipped model."""
+        if self.shipped == "transfer" and self.transfer_proba is not None:
+            return self.transfer_proba
+        return self.floor_proba
+
+
+class Finisher:
+    """Finish a search on a task.
+
+    Args:
+        task: The task.
+        measurement: Fits the floor.
+        baselines: The floor first; floors of the finalist's make join it.
+        budget: The clock.
+        progress: Where to say what is happening.
+        seed: Of the refit.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        measurement: FloorMeasurement,
+        baselines: list[Baseline],
+        budget: Budget,
+        progress: Progress,
+        seed: int,
+    ) -> None:
+        self.task, self.measurement, self.baselines = task, measurement, baselines
+        self.budget, self.progress, self.seed = budget, progress, seed
+        self.hurried = False
+        """Whether the user waits for the end: what is not needed for a result is left out."""
+        self.latency_ms: dict[str, float] = {}
+        """Milliseconds for one sample by backbone, as far as they were measured."""
+
+    def reserve(self, best: Outcome | None, sessions: dict[str, BackboneSession]) -> float:
+        """Return the seconds that finishing will take, given the best outcome so far."""
+        floor = self.measurement.final_seconds(self.baselines[0]) * REFIT_MARGIN
+        if best is None:
+            return floor + REPORT_SECONDS
+        session, task = sessions[best.candidate.backbone], self.task
+        refit = fit_seconds(best, task, len(task.split.train_validation))
+        contest = self._contest().reserve(best, session)
+        return (
+            floor + REPORT_SECONDS + refit + holdout_seconds(best.tuned, session, task) + contest
+        )
+
+    def _contest(self) -> Contest:
+        return Contest(
+            self.task,
+            self.measurement,
+            self.baselines,
+            self.budget,
+            self.progress,
+            self.seed,
+            lambda: self.hurried,
+        )
+
+    def run(
+        self,
+        best: Outcome | None,
+        spec: AdaptationSpec | None,
+        session: BackboneSession | None,
+        contenders: Sequence[Contender] = (),
+        rule: ShippingRule | None = None,
+        ensemble: bool = False,
+    ) -> Finish:
+        """Choose the finalist, refit it, touch the holdout once, and say what is shipped.
+
+        Args:
+            best: The best trial by validation; None when none finished.
+            spec: Its method.
+            session: Its backbone.
+            contenders: All complete trials that may win, `best` among them or not.
+            rule: When the finalist is shipped rather than the floor.
+            ensemble: Whether to try a greedy ensemble around the finalist.
+        """
+        started, rule = time.perf_counter(), rule or ShippingRule()
+        floor_before = self.baselines[0]
+        notes = list(self.measurement.notes)
+        first, standing, blend = None, None, None
+        if best is not None and spec is not None and session is not None:
+            first = Contender(outcome=best, spec=spec, session=session)
+            contest = self._contest()
+            standing = contest.run(first, contenders, rule, self._until)
+            notes += contest.notes
+            if ensemble and not self.hurried:
+                library = [c for c in contenders if c.outcome.trial not in rule.negative]
+                blend = build_ensemble(standing.finalist, library, self.task, self.seed)
+        chosen_at = time.perf_counter()
+        self.progress.stage("Refit", "on train and validation")
+        floor = self._fit_floor(notes)
+        refitted = None
+        if first is not None and standing is not None:
+            refit = Refit(self.task, self.budget, self.progress, self.seed, lambda: self.hurried)
+            refitted = refit.run(first, standing, blend)
+            notes += refit.notes
+        refitted_at = time.perf_counter()
+        finish = self._on_holdout(floor, refitted, notes)
+        finish.new_floor = self.baselines[0] is not floor_before
+        finish.finalists_seconds = chosen_at - started
+        finish.refit_seconds = refitted_at - chosen_at
+        finish.holdout_seconds = time.perf_counter() - refitted_at
+        self._decide(finish, standing, blend, rule)
+        self._measure_latency(refitted)
+        finish.latency_ms = self.latency_ms
+        return finish
+
+    def _until(self, finalist: Contender) -> float:
+        """Return when comparing must have ended, so that this finalist can still be refitted."""
+        outcome = finalist.outcome
+        keep = self.measurement.final_seconds(self.baselines[0]) * REFIT_MARGIN
+        keep += fit_seconds(outcome, self.task, len(self.task.split.train_validation))
+        keep += holdout_seconds(outcome.tuned, finalist.session, self.task)
+        return self.budget.seconds - REPORT_SECONDS - keep
+
+    def _fit_floor(self, notes: list[str]) -> RawModel | TransferPredictor:
+        """Fit the floor; where a floor of the finalist's make fails, the next one takes over."""
+        while True:
+            baseline = self.baselines[0]
+            try:
+                return self.measurement.final(baseline)
+            except Exception as error:
+                if len(self.baselines) < 2 or self.baselines[1].state != "complete":
+                    raise
+                baseline.state, baseline.reason = "failed", f"{type(error).__name__}: {error}"
+                self.baselines.append(self.baselines.pop(0))
+                notes.append(
+                    f"{baseline.name!r} could not be fitted on train and validation "
+                    f"({baseline.reason}), so {self.baselines[0].name!r} is the floor."
+                )
+
+    def _on_holdout(
+        self, floor: RawModel | TransferPredictor, refitted: Refitted | None, notes: list[str]
+    ) -> Finish:
+        """Touch the holdout, once for each model that may be shipped."""
+        holdout = self.task.split.holdout
+        self.progress.stage("Holdout", f"{count(len(holdout), 'sample')}, touched once")
+        finish = Finish(
+            shipped="floor",
+            transfer=None,
+            floor=floor,
+            transfer_proba=None,
+            floor_proba=self.measurement.holdout_proba(self.baselines[0], floor),
+            gap=None,
+            refit_seconds=0.0,
+            holdout_seconds=0.0,
+            notes=notes,
+            bare=self.baselines[0].bare,
+        )
+        if refitted is None:
+            return finish
+        proba = self._predict_holdout(refitted.contender, refitted.saved, notes)
+        if proba is None:
+            return finish
+        alone = self._predictor(refitted.contender, refitted.saved)
+        finish.finalist, finish.finalist_proba = refitted.contender.outcome, proba
+        finish.transfer, finish.transfer_proba = self._joined(alone, proba, refitted, notes)
+        finish.gap = self.compare(finish.transfer_proba, finish.floor_proba, holdout)
+        if finish.bare:
+            notes.append(_BARE_FLOOR)
+        return finish
+
+    def _joined(
+        self, alone: TransferPredictor, proba: np.ndarray, refitted: Refitted, notes: list[str]
+    ) -> tuple[TransferPredictor | EnsemblePredictor, np.ndarray]:
+        """Return the ensemble where all its members predict, else the finalist alone."""
+        blend = refitted.ensemble
+        if blend is None:
+            return alone, proba
+        members, probas = [alone], [proba]
+        for member, saved in zip(blend.members[1:], refitted.others, strict=True):
+            own = self._predict_holdout(member, saved, [])
+            if own is None:
+                notes.append(f"{member.name} failed on the holdout; the finalist is used alone.")
+                return alone, proba
+            members.append(self._predictor(member, saved))
+            probas.append(own)
+        joined = EnsemblePredictor(members=members, weights=blend.weights)
+        return joined, joined.mix(probas)
+
+    def _predictor(self, contender: Contender, saved: SavedState) -> TransferPredictor:
+        return TransferPredictor(
+            backbone=contender.session.spec,
+            adaptation=contender.spec.name,
+            saved=saved,
+            modality=self.task.modality,
+            device=contender.session.device,
+        )
+
+    def _predict_holdout(
+        self, contender: Contender, saved: SavedState, notes: list[str]
+    ) -> np.ndarray | None:
+        """Return holdout probabilities; a failure costs the candidate, never the run."""
+        try:
+            inputs = contender.session.inputs(self.task.split.holdout)
+            proba = contender.spec.restore(saved).predict_proba(inputs)
+        except Exception as error:  # noqa: BLE001  # backbones and methods are plugin code
+            notes.append(
+                f"{contender.name} failed on the holdout "
+                f"({type(error).__name__}: {error}), so the floor is the fitted model."
+            )
+            return None
+        if np.isfinite(proba).all():
+            return proba
+        notes.append(
+            f"{contender.name} predicted NaN or infinity on the holdout, so the floor is the "
+            "fitted model."
+        )
+        return None
+
+    def _decide(
+        self,
+        finish: Finish,
+        standing: Standing | None,
+        blend: Ensemble | None,
+        rule: ShippingRule,
+    ) -> None:
+        """Fill in what is shipped and why: by validation, the holdout has no say."""
+        if standing is None or finish.transfer is None:
+            return
+        ships, why = standing.decide(self.baselines[0], rule)
+        finish.shipped, finish.why_floor = ("transfer", "") if ships else ("floor", why)
+        finish.standing = standing.to_dict(rule)
+        if blend is not None:
+            finish.ensemble = blend.to_dict(
+                used=ships and isinstance(finish.transfer, EnsemblePredictor)
+            )
+
+    def _measure_latency(self, refitted: Refitted | None) -> None:
+        """Time the finalist's backbone on one sample, where that was not done before."""
+        if refitted is None or self.hurried or self.budget.left() < _LATENCY_SECONDS:
+            return
+        session = refitted.contender.session
+        if session.spec.name not in self.latency_ms:
+            try:
+                self.latency_ms[session.spec.name] = measure_latency_ms(session)
+            except Exception:  # noqa: BLE001  # backbones are plugin code; a number less
+                return
+
+    def compare(
+        self,
+        candidate: np.ndarray,
+        floor: np.ndarray,
+        rows: np.ndarray,
+        repetitions: int = REPETITIONS,
+    ) -> Gap:
+        """Return candidate minus floor on some rows with its paired interval."""
+        return paired_gap(
+            self.task.metric.kind,
+            self.task.metric,
+            self.task.y[rows],
+            candidate,
+            floor,
+            groups=self.task.groups[rows],
+            repetitions=repetitions,
+            seed=self.seed,
+        )
+
+    def score_baselines(self, finish: Finish) -> None:
+        """Fill in the floor's holdout score, and the other baselines' while time is left."""
+        y = self.task.y[self.task.split.holdout]
+        self.baselines[0].holdout = float(self.task.metric(y, finish.floor_proba))
+        for baseline in self.baselines[1:]:
+            need = REPORT_SECONDS + self.measurement.final_seconds(baseline) * REFIT_MARGIN
+            if baseline.state != "complete" or self.budget.left() < need or self.hurried:
+                continue
+            try:
+                model = self.measurement.final(baseline)
+                proba = self.measurement.holdout_proba(baseline, model)
+                baseline.holdout = float(self.task.metric(y, proba))
+            except Exception as error:  # noqa: BLE001  # raw features are plugin code
+                baseline.reason = f"on the holdout: {type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""What transfer must beat: models of raw features, and how they are measured."""

@@ -1,0 +1,223 @@
+"""What to try next: the pair of backbone and method that promises most for its cost."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotl.ranking import Screened
+from autotl.search.study.candidate import Candidate, Outcome
+from autotl.search.study.planner import Planner
+from autotl.search.study.portfolio import Portfolio
+from autotl.search.study.posterior import Belief, MethodPrior, Pair, Posterior
+from autotl.search.study.space import SearchSpace
+from autotl.specs import AdaptationSpec
+
+_LEVEL_SPREAD = 0.5  # log-odds; of a task around what the ranking expects
+_OTHER_METRIC_SPREAD = 2.0  # the same where values are not accuracies
+_OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing costs nothing
+_LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
+_HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
+_LEAST_TRIED = 3  # backbones before a search may give up on all of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A trial that could be started.
+
+    Args:
+        pair: Backbone and method.
+        candidate: What to try; None lets the sampler choose the parameters.
+        belief: What to expect of it.
+        cost: Seconds, or rough units where trials replace the clock.
+        gain: Expected improvement on the best so far.
+    """
+
+    pair: Pair
+    candidate: Candidate | None
+    belief: Belief
+    cost: float
+    gain: float
+
+    @property
+    def rate(self) -> float:
+        """Expected improvement for each unit of cost."""
+        return self.gain / (self.cost + _OVERHEAD)
+
+    @property
+    def why(self) -> str:
+        """One line of plain words."""
+        source = "parameters by the sampler" if self.candidate is None else "from the portfolio"
+        return (
+            f"{self.belief.mean:.3f} +- {self.belief.sd:.3f} expected for {self.cost:.1f}; "
+            f"improves the best by {self.gain:.4f} on average; {source}"
+        )
+
+
+class Chooser:
+    """Rank what could be started.
+
+    Args:
+        space: All pairs and their parameters.
+        screened: Usable backbones by name, with what the ranking expects.
+        planner: Knows what trials cost.
+        portfolio: What is tried first of each method.
+        methods: What is known of methods beforehand, by name.
+        metric: Name of what is optimised.
+        share: Whether it lies in [0, 1].
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        screened: Mapping[str, Screened],
+        planner: Planner,
+        portfolio: Portfolio,
+        methods: Mapping[str, MethodPrior],
+        *,
+        metric: str,
+        share: bool,
+    ) -> None:
+        self._space, self._planner = space, planner
+        self._expected = {
+            name: (s.expectation.expected, s.expectation.spread) if s.expectation else None
+            for name, s in screened.items()
+        }
+        self._methods = {name: methods.get(name) or MethodPrior() for name in space.adaptations}
+        self._level_spread = _LEVEL_SPREAD if metric == "accuracy" else _OTHER_METRIC_SPREAD
+        self._share = share
+        self._pairs = [(b, a) for b in screened for a in space.adaptations]
+        self._first = {(b, a): portfolio.of(b, space.adaptations[a]) for b, a in self._pairs}
+
+    def starts(
+        self, outcomes: Sequence[Outcome], seen: Mapping[tuple[object, ...], int],
+        best: float | None, left: float,
+    ) -> list[Start]:  # fmt: skip
+        """Return what could be started in `left` seconds, the most promising for its cost first.
+
+        Args:
+            outcomes: What trials have shown.
+            seen: Keys of the candidates that were tried.
+            best: The best value so far, the floor's included.
+            left: Seconds that trials may still take.
+        """
+        beliefs, successes = self.beliefs(outcomes), _Successes(outcomes)
+        found: list[Start] = []
+        for pair in self._pairs:
+            candidate, open_ = self._next_of(pair, seen)
+            if not open_:
+                continue
+            spec = self._space.adaptations[pair[1]]
+            sized = candidate or self._space.deepest(*pair)
+            cost = self._planner.cost(spec, sized, left)
+            if cost is None and candidate is not None and spec.trains_backbone:
+                candidate = self._space.deepest(*pair)
+                cost = self._planner.cost(spec, candidate, left)
+                candidate = candidate if candidate.key() not in seen else None
+            if cost is None:
+                continue
+            belief = beliefs[pair]
+            gain = self._gain(belief, best) * successes.chance(pair)
+            found.append(
+                Start(pair=pair, candidate=candidate, belief=belief, cost=cost, gain=gain)
+            )
+        found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
+        return self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+
+    def _looking_first(self, starts: list[Start], looked_at: set[str]) -> list[Start]:
+        """Put a probe before the first training of its backbone: it is cheap, and tells most."""
+        if not starts or starts[0].pair[0] in looked_at or not self._trains(starts[0]):
+            return starts
+        backbone = starts[0].pair[0]
+        probes = [s for s in starts if s.pair[0] == backbone and not self._trains(s)]
+        return [*probes[:1], *starts]
+
+    def _trains(self, start: Start) -> bool:
+        return self._space.adaptations[start.pair[1]].trains_backbone
+
+    def _gain(self, belief: Belief, best: float | None) -> float:
+        """Return the expected improvement on the best; nothing improves on a share of 1."""
+        if best is None:
+            return belief.mean
+        beyond = belief.improvement(1.0) if self._share else 0.0
+        return max(0.0, belief.improvement(best) - beyond)
+
+    def beliefs(self, outcomes: Sequence[Outcome]) -> dict[Pair, Belief]:
+        """Return what to expect of the next trial of each pair."""
+        posterior = Posterior(
+            self._expected, self._methods, level_spread=self._level_spread, share=self._share
+        )
+        for outcome in outcomes:
+            usable = outcome.state != "failed" and self.knows(outcome.candidate)
+            if outcome.value is not None and usable:
+                pair = (outcome.candidate.backbone, outcome.candidate.adaptation)
+                posterior.tell(pair, outcome.value)
+        return dict(zip(self._pairs, posterior.beliefs(self._pairs), strict=True))
+
+    def knows(self, candidate: Candidate) -> bool:
+        """Say whether a candidate's backbone can be used today."""
+        return candidate.backbone in self._expected
+
+    def hopeless(self, outcomes: Sequence[Outcome], floor: float, share_used: float) -> str:
+        """Say why nothing is left that could beat the floor, or "".
+
+        Args:
+            outcomes: What trials have shown.
+            floor: The floor's validation value.
+            share_used: Share of the budget that is gone.
+        """
+        values: dict[str, float] = {}
+        for o in outcomes:
+            if o.value is not None and o.state != "failed":
+                name = o.candidate.backbone
+                values[name] = max(o.value, values.get(name, o.value))
+        tried_all = len(values) >= min(_LEAST_TRIED, len(self._expected))
+        if not tried_all or max(values.values()) > floor:
+            return ""
+        chance = max(b.chance(floor) for b in self.beliefs(outcomes).values())
+        bar = _HALF_TIME_CHANCE if share_used >= 0.5 else _LITTLE_CHANCE
+        if chance >= bar:
+            return ""
+        return (
+            f"nothing beat the floor on validation in {len(outcomes)} trials, and the best chance "
+            f"left to do so is {100 * chance:.1f} %"
+        )
+
+    def _next_of(
+        self, pair: Pair, seen: Mapping[tuple[object, ...], int]
+    ) -> tuple[Candidate | None, bool]:
+        """Return the next fixed candidate of a pair, if any, and whether anything is left."""
+        backbone, name = pair
+        for params in self._first[pair]:
+            candidate = self._space.default(backbone, name, **params)
+            if candidate.key() not in seen:
+                return candidate, True
+        if not self._space.discrete(name):
+            return None, True
+        for candidate in self._space.grid(backbone, name):
+            if candidate.key() not in seen:
+                return candidate, True
+        return None, False
+
+
+class _Successes:
+    """How often trials of a pair, of its method and of its backbone ended without an error."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self._ran: Counter[object] = Counter()
+        self._failed: Counter[object] = Counter()
+        for o in outcomes:
+            name, method = o.candidate.backbone, o.candidate.adaptation
+            for key in ((name, method), ("backbone", name), ("method", method)):
+                self._ran[key] += o.ran
+                self._failed[key] += o.state == "failed"
+
+    def chance(self, pair: Pair) -> float:
+        keys = (pair, ("backbone", pair[0]), ("method", pair[1]))
+        return min(1 - self._failed[k] / (1 + self._ran[k]) for k in keys)
+
+
+def default_methods(adaptations: Sequence[AdaptationSpec]) -> dict[str, MethodPrior]:
+    """Return what is assumed of methods that no benchmark has measured."""
+    probe = MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08)
+    tuned = MethodPrior(gain=0.05, spread=0.35, pair_spread=0.25, params_spread=0.2)
+    return {spec.name: tuned if spec.trains_backbone else probe for spec in adaptations}

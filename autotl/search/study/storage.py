@@ -1,0 +1,151 @@
+"""Where Optuna keeps a study: in memory, or in a journal that later runs and workers share."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from autotl.search.study.candidate import Outcome
+from autotl.search.study.chooser import Start
+from autotl.search.study.space import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+
+_NAME = "autotl"
+_KEPT = ("reason", "why", "seconds", "steps", "freeze_depth")
+
+
+def open_study(
+    space: SearchSpace,
+    seed: int,
+    journal: Path | None,
+    choose: Callable[[], Start | None],
+    *,
+    accept_changes: bool = False,
+    worker: str | None = None,
+) -> "optuna.Study":
+    """Create the study, or take up the newest one that the journal holds.
+
+    Args:
+        space: All candidates.
+        seed: Of what is drawn: otherwise by each worker, and after the study was taken up.
+        journal: File of the journal; None keeps the study in memory.
+        choose: Returns what the next trial should be, or None to leave all to TPE.
+        accept_changes: Whether to go on where the space of the stored study was another.
+        worker: Name of the worker that this is.
+
+    Raises:
+        SpaceChangedError: The stored study belongs to another space.
+    """
+    import optuna
+
+    from autotl.search.study.sampler import TransferSampler
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = _open(space, _storage(journal), accept_changes=accept_changes)
+    n_trials = len(study.get_trials(deepcopy=False))
+    own = np.random.default_rng([seed, n_trials, crc32((worker or "").encode())])
+    study.sampler = TransferSampler(choose, space, int(own.integers(2**32)))
+    return study
+
+
+def _open(space: SearchSpace, storage: Any, *, accept_changes: bool) -> "optuna.Study":
+    import optuna
+
+    names = optuna.get_all_study_names(storage) if storage is not None else []
+    if not names:
+        return _create(space, _NAME, storage)
+    name = names[-1]
+    with _quiet():
+        study = optuna.load_study(
+            study_name=name, storage=storage, pruner=optuna.pruners.NopPruner()
+        )
+    stored = study.user_attrs["space"]
+    if accept_changes and stored != space.described():
+        renewed = _create(space, f"{_NAME}-{len(names) + 1}", storage)
+        _copy(study, renewed, space)
+        return renewed
+    space.check(stored)
+    return study
+
+
+def tell(study: "optuna.Study", outcome: Outcome) -> None:
+    """Tell a study how a trial has ended."""
+    from optuna.trial import Trial, TrialState
+
+    frozen = study.get_trials(deepcopy=False)[outcome.trial]
+    trial = Trial(study, frozen._trial_id)
+    # In one piece: a journal writes every attribute to the disk by itself.
+    trial.set_user_attr("outcome", {key: getattr(outcome, key) for key in _KEPT})
+    for step, at in enumerate(outcome.history if outcome.tuned else (), start=1):
+        trial.report(at, step)
+    if outcome.gap is not None:
+        # Once, at the end: Optuna keeps the first value of a constraint.
+        trial.set_constraint("negative_transfer", -outcome.gap)
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    state = states.get(outcome.state, TrialState.FAIL)
+    value = outcome.value if outcome.state == "complete" else None
+    study.tell(outcome.trial, value, state)
+
+
+def _storage(journal: Path | None) -> Any:
+    if journal is None:
+        return None
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    with _quiet():
+        return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def _create(space: SearchSpace, name: str, storage: Any) -> "optuna.Study":
+    import optuna
+
+    with _quiet():
+        study = optuna.create_study(
+            study_name=name,
+            direction="maximize",
+            storage=storage,
+            pruner=optuna.pruners.NopPruner(),  # what stops trials is autotl's own
+        )
+    study.set_user_attr("space", space.described())
+    return study
+
+
+def _copy(old: "optuna.Study", new: "optuna.Study", space: SearchSpace) -> None:
+    """Add the old trials under their numbers; what is no longer in the space, as failed.
+
+    Trials in flight and paused ones stay so, for the study to take up.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    for trial in old.get_trials(deepcopy=False):
+        params = trial.params or trial.system_attrs.get("fixed_params", {})  # of one that waits
+        candidate = space.from_optuna(params)
+        if candidate is None:
+            new.add_trial(create_trial(state=TrialState.FAIL))
+            continue
+        new.add_trial(
+            create_trial(
+                state=trial.state if trial.state != TrialState.WAITING else TrialState.RUNNING,
+                value=trial.value,
+                params=space.to_optuna(candidate),
+                distributions=space.distributions(candidate.adaptation),
+                user_attrs=trial.user_attrs,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotl.search.study.posterior import Belief, MethodPrior, Posterior, expected_improvement
+
+METHODS = {
+    "probe": MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08),
+    "tuned": MethodPrior(gain=0.05, spread=0.35, pair_spread=0.25, params_spread=0.2),
+}
+BACKBONES = {"a": (0.8, 0.03), "b": (0.7, 0.05), "c": None}
+PAIRS = [(b, m) for b in BACKBONES for m in METHODS]
+
+pairs = st.sampled_from(PAIRS)
+shares = st.floats(0.0, 1.0)
+readings = st.lists(st.tuples(pairs, shares), max_size=8)
+
+
+def posterior(told=(), *, backbones=BACKBONES, share=True, level_spread=0.5):
+    found = Posterior(backbones, METHODS, level_spread=level_spread, share=share)
+    for pair, value in told:
+        found.tell(pair, value)
+    return found
+
+
+def belief(told, pair, **how):
+    return posterior(told, **how).beliefs([pair])[0]
+
+
+def log_odds(p):
+    return np.log(p / (1 - p))
+
+
+@given(readings, pairs, st.floats(0.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_a_value_above_the_mean_never_lowers_the_mean(told, pair, above):
+    before = belief(told, pair).mean
+    value = before + above * (1 - before)
+
+    after = belief([*told, (pair, value)], pair).mean
+
+    assert after >= min(before, 0.999) - 1e-6  # shares nearer to one count as 0.999
+
+
+@given(readings, pairs, st.floats(0.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_a_first_value_below_the_mean_never_raises_the_mean(told, pair, below):
+    told = [(p, v) for p, v in told if p != pair]
+    before = belief(told, pair).mean
+
+    after = belief([*told, (pair, before * below)], pair).mean
+
+    assert after <= max(before, 0.001) + 1e-6
+
+
+@given(readings, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_trials_and_of_pairs_changes_nothing(told, random):
+    turned, asked = list(told), list(PAIRS)
+    random.shuffle(turned)
+    random.shuffle(asked)
+
+    one = dict(zip(PAIRS, posterior(told).beliefs(PAIRS), strict=True))
+    other = dict(zip(asked, posterior(turned).beliefs(asked), strict=True))
+
+    for pair in PAIRS:
+        assert other[pair].mean == pytest.approx(one[pair].mean, abs=1e-9)
+        assert other[pair].sd == pytest.approx(one[pair].sd, abs=1e-9)
+
+
+@given(readings)
+@settings(max_examples=60, deadline=None)
+def test_beliefs_in_shares_are_shares_with_a_positive_spread(told):
+    for b in posterior(told).beliefs(PAIRS):
+        assert 0 < b.mean < 1
+        assert np.isfinite(b.sd)
+        assert b.sd > 0
+
+
+@given(st.floats(0.02, 0.98), st.floats(0.001, 0.1))
+@settings(max_examples=30, deadline=None)
+def test_without_trials_the_prior_stands(share, spread):
+    shelf = {"a": (share, spread)}
+    prior = posterior(backbones=shelf).beliefs([("a", "probe"), ("a", "tuned")])
+
+    assert prior[0].mean == pytest.approx(share, abs=1e-9)
+    assert prior[1].mean > share  # tuning is worth a little on average
+    assert prior[0].sd > spread  # the level, the method and the parameters add doubt
+
+
+def test_trials_of_one_pair_teach_of_what_shares_a_part_with_it():
+    told = [(("a", "probe"), 0.95)]
+    before = dict(zip(PAIRS, posterior().beliefs(PAIRS), strict=True))
+    after = dict(zip(PAIRS, posterior(told).beliefs(PAIRS), strict=True))
+
+    gain = {p: log_odds(after[p].mean) - log_odds(before[p].mean) for p in PAIRS}
+    assert gain["a", "probe"] > gain["a", "tuned"]
+    assert gain["a", "tuned"] > gain["b", "tuned"] > 0  # the backbone's part, then the level
+    assert after["a", "probe"].sd < before["a", "probe"].sd
+
+
+def test_more_trials_make_surer():
+    spreads = [belief([(("a", "tuned"), 0.8)] * n, ("a", "tuned")).sd for n in range(6)]
+
+    assert spreads == sorted(spreads, reverse=True)
+
+
+def test_many_trials_outweigh_the_prior():
+    told = [(("a", "tuned"), 0.31)] * 60
+
+    assert belief(told, ("a", "tuned")).mean == pytest.approx(0.31, abs=0.03)
+
+
+def test_an_unknown_backbone_counts_as_a_poor_one_with_much_doubt():
+    known, worst, unknown = posterior().beliefs([("a", "probe"), ("b", "probe"), ("c", "probe")])
+
+    assert unknown.mean == pytest.approx(worst.mean)
+    assert unknown.mean < known.mean
+    assert unknown.sd > worst.sd
+
+
+def test_nothing_but_unknown_backbones():
+    one, other = posterior(backbones={"x": None, "y": None}).beliefs(
+        [("x", "probe"), ("y", "probe")]
+    )
+
+    assert one == other
+    assert one.mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_expectations_and_values_at_the_edge(edge):
+    shelf = {"a": (edge, 0.0), "b": (0.5, 0.1)}
+    told = [(("a", "probe"), edge), (("b", "tuned"), 1 - edge), (("a", "probe"), edge)]
+
+    for b in posterior(told, backbones=shelf).beliefs([(n, m) for n in shelf for m in METHODS]):
+        assert 0 < b.mean < 1
+        assert 0 < b.sd < 10
+        assert 0 <= b.chance(0.5) <= 1
+        assert b.improvement(0.5) >= 0
+
+
+def test_values_of_other_metrics_are_taken_as_they_are():
+    told = [(("a", "probe"), -0.7), (("a", "probe"), -0.6), (("b", "probe"), -1.9)]
+
+    a, b = posterior(told, share=False, level_spread=2.0).beliefs([("a", "probe"), ("b", "probe")])
+
+    assert a.mean == pytest.approx(-0.6, abs=0.2)  # the best of a pair, not a share
+    assert b.mean == pytest.approx(-1.9, abs=0.3)
+    assert belief([(("a", "probe"), 7.0)], ("a", "probe"), share=False).mean > 1
+
+
+def test_no_pairs_no_beliefs():
+    assert posterior([(("a", "probe"), 0.5)]).beliefs([]) == []
+
+
+@given(st.floats(-1, 1), st.floats(0.0, 1.0), st.floats(-1, 1))
+@settings(max_examples=60, deadline=None)
+def test_improvement_is_that_of_a_gaussian(mean, sd, best):
+    found = expected_improvement(mean, sd, best)
+    z = (np.arange(20_000) + 0.5) / 20_000
+    draws = mean + sd * _normal_quantiles(z)
+
+    assert found == pytest.approx(np.maximum(draws - best, 0).mean(), abs=2e-3)
+    assert found >= max(mean - best, 0) - 1e-9
+
+
+def _normal_quantiles(z):
+    from scipy.special import ndtri
+
+    return ndtri(z)
+
+
+def test_improvement_grows_with_mean_and_doubt():
+    assert Belief(mean=0.8, sd=0.1).improvement(0.9) > Belief(mean=0.7, sd=0.1).improvement(0.9)
+    assert Belief(mean=0.8, sd=0.2).improvement(0.9) > Belief(mean=0.8, sd=0.1).improvement(0.9)
+    assert Belief(mean=0.8, sd=0.1).chance(0.9) == pytest.approx(0.1587, abs=1e-3)
