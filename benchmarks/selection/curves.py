@@ -12,7 +12,7 @@ says which curves; `oracle.py` says what is kept of each, and plays them back. I
 
 A curve that is done is a line of a file, so that the command goes on where it was stopped;
 `--part 1/2` and `--part 2/2` share the work between two processes. First come the probes and
-floors of all sets with tuned truth, then their coarse rounds, then their refined ones, then the
+floors of all sets with tuned truth, then their tuned rounds, those with few epochs first, then the
 same for all other sets: stopped at any time, what is there can be used.
 """
 

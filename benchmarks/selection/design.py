@@ -10,7 +10,7 @@ import numpy as np
 from autotl.features import freeze_depth
 from autotl.specs import AdaptationSpec
 
-ROUNDS = ("probe", "coarse", "refined")
+ROUNDS = ("probe", "short", "coarse", "refined")
 TUNED = ("lp_ft", "fine_tune")
 GRID = {
     "adaptation": TUNED,
@@ -82,10 +82,11 @@ def tuned_configs(
     """Return the tuned curves of one round for one backbone on one set, each depth once.
 
     The coarse round is the same everywhere, so that configurations can be ranked over sets and
-    backbones; the refined one fills the gaps of each pair by itself.
+    backbones; the short one is its part with few epochs, a quarter of its time; the refined one
+    fills the gaps of each pair by itself.
 
     Args:
-        round_: "coarse" or "refined".
+        round_: "short", "coarse" or "refined".
         backbone: Short name; only small ones are tuned from the beginning.
         n_groups: Layer groups of the backbone.
         images: Whether samples can be augmented.
@@ -99,6 +100,8 @@ def tuned_configs(
         factors = {"freeze_fraction": fractions, **grid, "lr": rates}
         merged = [_merged(c, n_groups) for c in balanced(factors, counts[0], (_COMMON, i))]
         coarse += [c for j, c in enumerate(merged) if c not in coarse and c not in merged[:j]]
+    if round_ == "short":
+        return [config for config in coarse if config["epochs"] == min(GRID["epochs"])]
     if round_ == "coarse":
         return coarse
     refined: list[Config] = []

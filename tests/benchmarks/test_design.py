@@ -56,6 +56,17 @@ def test_the_coarse_round_is_the_same_for_all_pairs_and_the_refined_one_is_not()
     assert configs("refined", 1) != configs("refined", 2)
 
 
+def test_the_short_round_is_the_part_of_the_coarse_one_with_few_epochs():
+    short, coarse = (
+        design.tuned_configs(round_, SMALL, 20, images=True, seed=(0, 1))
+        for round_ in ("short", "coarse")
+    )
+
+    assert {config["epochs"] for config in short} == {5}
+    assert [config for config in coarse if config["epochs"] == 5] == short
+    assert len(short) < len(coarse)
+
+
 @given(
     st.integers(1, 30), st.booleans(), st.sampled_from([SMALL, LARGE]), st.integers(0, 2**32 - 1)
 )
