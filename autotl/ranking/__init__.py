@@ -1,7 +1,7 @@
 """Which backbones are close to the data: scores, similarity, prior, shortlist."""
 
 from autotl.ranking.evidence import Evidence
-from autotl.ranking.prior import Expectation, Prior
+from autotl.ranking.prior import Expectation, MethodGain, Prior
 from autotl.ranking.ranked import RankedBackbone, Ranking, rank_backbones
 from autotl.ranking.screening import RUNGS, Screened, Screening
 from autotl.ranking.similarity import Source, brings, domain_sample
@@ -11,6 +11,7 @@ __all__ = [
     "RUNGS",
     "Evidence",
     "Expectation",
+    "MethodGain",
     "Prior",
     "RankedBackbone",
     "Ranking",

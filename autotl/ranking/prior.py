@@ -6,7 +6,7 @@ true accuracies of many backbones on many sets.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -29,11 +29,15 @@ class Expectation:
         expected: Accuracy after transfer, in [0, 1].
         spread: One standard deviation of the error of `expected`.
         static: What facts alone would say of the order, at the level that the samples show.
+        level_spread: The part of `spread` that all backbones of the shelf share.
+        methods: What methods add to a tuned probe of it, by name, where that was measured.
     """
 
     expected: float
     spread: float
     static: float
+    level_spread: float = 0.0
+    methods: Mapping[str, "MethodGain"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,16 +191,27 @@ class Prior:
         before = level + _weighed(evidence, self.coefficients["static"])
         shares = 1 / (1 + np.exp(-(level + offsets)))
         doubt = self.coefficients["doubt"]
-        variances += doubt["level"] + doubt["growth"] * still_to_grow(evidence) ** 2
-        spreads = np.sqrt(variances) * shares * (1 - shares)
+        shared = doubt["level"] + doubt["growth"] * still_to_grow(evidence) ** 2
+        slopes = shares * (1 - shares)
+        spreads = np.sqrt(variances + shared) * slopes
         return [
             Expectation(
-                expected=float(p),
-                spread=max(float(spread), _LEAST_SPREAD),
-                static=float(1 / (1 + np.exp(-static))),
+                expected=float(shares[i]),
+                spread=max(float(spreads[i]), _LEAST_SPREAD),
+                static=float(1 / (1 + np.exp(-before[i]))),
+                level_spread=float(np.sqrt(shared) * slopes[i]),
+                methods=self._methods(e, float(level + offsets[i])),
             )
-            for p, spread, static in zip(shares, spreads, before, strict=True)
+            for i, e in enumerate(evidence)
         ]
+
+    def _methods(self, e: Evidence, expected_logit: float) -> dict[str, MethodGain]:
+        n_per_class = e.target.n_train / e.target.n_classes
+        gains = {
+            name: self.method_gain(name, expected_logit, n_per_class, e.spec)
+            for name in self.coefficients.get("methods", {})
+        }
+        return {name: gain for name, gain in gains.items() if gain is not None}
 
     def level(self, evidence: Sequence[Evidence]) -> float:
         """Return the mean log-odds to expect of a shelf."""

@@ -67,7 +67,8 @@ def _blended(x: Expectation, odds: float, level: float, gain: Gain) -> Expectati
     blended = odds + share * (level + gain.mean - odds)
     p = float(1 / (1 + np.exp(-blended)))
     spread = float(np.sqrt(variance * (1 - share))) * max(p * (1 - p), 1e-3)
-    return replace(x, expected=p, spread=spread)
+    level_spread = x.level_spread * spread / x.spread
+    return replace(x, expected=p, spread=spread, level_spread=level_spread)
 
 
 def _log_odds(share: float) -> float:

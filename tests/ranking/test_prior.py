@@ -211,3 +211,24 @@ def test_shipped_inputs_exist(prior):
 
 def test_unknown_modality_gets_the_general_prior():
     assert Prior.load("smells").coefficients == SHIPPED["modalities"]["any"]
+
+
+def test_the_shared_part_of_the_spread_is_the_same_for_all_and_within_it(prior):
+    found = prior.expect([evidence("a", 0.9), evidence("b", 0.6), evidence("c", 0.4)])
+
+    odds = [x.level_spread / (x.expected * (1 - x.expected)) for x in found]
+    assert odds == pytest.approx([odds[0]] * 3)
+    assert all(0 < x.level_spread < x.spread for x in found)
+
+
+def test_expectations_say_what_measured_methods_add():
+    shipped = Prior.load("image")
+    e = evidence("a", 0.7)
+
+    [x] = shipped.expect([e])
+
+    n_per_class = e.target.n_train / e.target.n_classes
+    odds = float(np.log(x.expected / (1 - x.expected)))
+    expected = shipped.method_gain("lp_ft", odds, n_per_class, e.spec)
+    assert x.methods["lp_ft"].gain == pytest.approx(expected.gain)
+    assert set(x.methods) == set(shipped.coefficients["methods"])

@@ -16,6 +16,7 @@ from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio, Remembered
+from autotl.search.study.posterior import Scale
 from autotl.search.study.records import TrialRecords
 from autotl.search.study.runner import CandidateRunner
 from autotl.search.study.space import SearchSpace, expected_fractions
@@ -23,6 +24,7 @@ from autotl.search.study.study import Study
 from autotl.specs import AdaptationSpec
 
 _FIRST_RUNG_SHARE = 1 / 54  # of the budget: the third rung is half of it
+_OTHER_METRIC_SPREAD = 2.0  # of a task's level around the accuracy that the ranking expects
 _FIRST_RUNG_STEPS = 3.0  # where trials replace the clock
 
 
@@ -75,8 +77,11 @@ def build_study(  # noqa: PLR0913  # what a search hands over
         planner,
         portfolio,
         default_methods(adaptations),
-        metric=task.metric.name,
-        share=task.metric.kind != "other",
+        Scale(
+            share=task.metric.kind != "other",
+            n_samples=sum(len(fold.validation) for fold in task.split.folds),
+            level_spread=None if task.metric.name == "accuracy" else _OTHER_METRIC_SPREAD,
+        ),
     )
     runner = CandidateRunner(
         task, by_name, space.adaptations, planner, budget, weights=class_weights(task), seed=seed

@@ -1,19 +1,20 @@
 """What to try next: the pair of backbone and method that promises most for its cost."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from autotl.ranking import Screened
+import numpy as np
+
+from autotl.ranking import Expectation, Screened
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import Belief, MethodPrior, Pair, Posterior
+from autotl.search.study.posterior import Belief, MethodPrior, Pair, Posterior, Scale
 from autotl.search.study.space import SearchSpace
 from autotl.specs import AdaptationSpec
 
-_LEVEL_SPREAD = 0.5  # log-odds; of a task around what the ranking expects
-_OTHER_METRIC_SPREAD = 2.0  # the same where values are not accuracies
 _OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing costs nothing
 _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
 _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
@@ -62,8 +63,7 @@ class Chooser:
         planner: Knows what trials cost.
         portfolio: What is tried first of each method.
         methods: What is known of methods beforehand, by name.
-        metric: Name of what is optimised.
-        share: Whether it lies in [0, 1].
+        scale: What the metric's values are.
     """
 
     def __init__(
@@ -73,18 +73,19 @@ class Chooser:
         planner: Planner,
         portfolio: Portfolio,
         methods: Mapping[str, MethodPrior],
-        *,
-        metric: str,
-        share: bool,
+        scale: Scale,
     ) -> None:
         self._space, self._planner = space, planner
-        self._expected = {
-            name: (s.expectation.expected, s.expectation.spread) if s.expectation else None
-            for name, s in screened.items()
+        known = {name: s.expectation for name, s in screened.items() if s.expectation}
+        self._expected = {name: _own(known[name]) if name in known else None for name in screened}
+        self._methods = {
+            name: _measured(methods.get(name) or MethodPrior(), name, known.values())
+            for name in space.adaptations
         }
-        self._methods = {name: methods.get(name) or MethodPrior() for name in space.adaptations}
-        self._level_spread = _LEVEL_SPREAD if metric == "accuracy" else _OTHER_METRIC_SPREAD
-        self._share = share
+        self._gains = {(b, m): g.gain for b, x in known.items() for m, g in x.methods.items()}
+        self._scale = scale
+        if known and scale.level_spread is None:
+            self._scale = replace(scale, level_spread=_shared(known.values()))
         self._pairs = [(b, a) for b in screened for a in space.adaptations]
         self._first = {(b, a): portfolio.of(b, space.adaptations[a]) for b, a in self._pairs}
 
@@ -100,7 +101,9 @@ class Chooser:
             best: The best value so far, the floor's included.
             left: Seconds that trials may still take.
         """
-        beliefs, successes = self.beliefs(outcomes), _Successes(outcomes)
+        posterior, successes = self._posterior(outcomes), _Successes(outcomes)
+        beliefs = dict(zip(self._pairs, posterior.beliefs(self._pairs), strict=True))
+        bar = None if best is None else posterior.within(best)
         found: list[Start] = []
         for pair in self._pairs:
             candidate, open_ = self._next_of(pair, seen)
@@ -116,7 +119,7 @@ class Chooser:
             if cost is None:
                 continue
             belief = beliefs[pair]
-            gain = self._gain(belief, best) * successes.chance(pair)
+            gain = self._gain(belief, bar) * successes.chance(pair)
             found.append(
                 Start(pair=pair, candidate=candidate, belief=belief, cost=cost, gain=gain)
             )
@@ -138,20 +141,22 @@ class Chooser:
         """Return the expected improvement on the best; nothing improves on a share of 1."""
         if best is None:
             return belief.mean
-        beyond = belief.improvement(1.0) if self._share else 0.0
+        beyond = belief.improvement(1.0) if self._scale.share else 0.0
         return max(0.0, belief.improvement(best) - beyond)
 
     def beliefs(self, outcomes: Sequence[Outcome]) -> dict[Pair, Belief]:
         """Return what to expect of the next trial of each pair."""
-        posterior = Posterior(
-            self._expected, self._methods, level_spread=self._level_spread, share=self._share
-        )
+        found = self._posterior(outcomes).beliefs(self._pairs)
+        return dict(zip(self._pairs, found, strict=True))
+
+    def _posterior(self, outcomes: Sequence[Outcome]) -> Posterior:
+        posterior = Posterior(self._expected, self._methods, self._scale, self._gains)
         for outcome in outcomes:
             usable = outcome.state != "failed" and self.knows(outcome.candidate)
             if outcome.value is not None and usable:
                 pair = (outcome.candidate.backbone, outcome.candidate.adaptation)
                 posterior.tell(pair, outcome.value)
-        return dict(zip(self._pairs, posterior.beliefs(self._pairs), strict=True))
+        return posterior
 
     def knows(self, candidate: Candidate) -> bool:
         """Say whether a candidate's backbone can be used today."""
@@ -214,6 +219,31 @@ class _Successes:
     def chance(self, pair: Pair) -> float:
         keys = (pair, ("backbone", pair[0]), ("method", pair[1]))
         return min(1 - self._failed[k] / (1 + self._ran[k]) for k in keys)
+
+
+def _own(x: Expectation) -> tuple[float, float]:
+    """Return what is expected of a backbone, and the spread that is its own alone."""
+    return x.expected, math.sqrt(max(x.spread**2 - x.level_spread**2, 0.0))
+
+
+def _shared(expectations: Iterable[Expectation]) -> float:
+    """Return the spread that all backbones of a shelf share, in log-odds."""
+    return float(
+        np.mean([x.level_spread / max(x.expected * (1 - x.expected), 1e-6) for x in expectations])
+    )
+
+
+def _measured(method: MethodPrior, name: str, expectations: Iterable[Expectation]) -> MethodPrior:
+    """Return a method's prior with what was measured of it."""
+    gains = [x.methods[name] for x in expectations if name in x.methods]
+    if not gains:
+        return method
+    return replace(
+        method,
+        gain=float(np.mean([g.gain for g in gains])),
+        spread=gains[0].spread,
+        pair_spread=gains[0].pair_spread,
+    )
 
 
 def default_methods(adaptations: Sequence[AdaptationSpec]) -> dict[str, MethodPrior]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Pair = tuple[str, str]
+_LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
 _EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
 
 
@@ -29,6 +30,22 @@ class MethodPrior:
     spread: float = 0.3
     pair_spread: float = 0.2
     params_spread: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What values are.
+
+    Args:
+        share: Whether they lie in [0, 1]; beliefs are then held in log-odds.
+        n_samples: Samples that they are measured on, all alike; None where they are exact.
+        level_spread: Standard deviation of a task's level around what is expected, log-odds for
+            shares; None where the ranking says it.
+    """
+
+    share: bool = True
+    n_samples: int | None = None
+    level_spread: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +75,23 @@ class Posterior:
     Args:
         backbones: Expected share and its spread by backbone, None where nothing is known.
         methods: Prior of each method.
-        level_spread: Standard deviation of the task's level around what is expected, log-odds.
-        share: Whether values are shares in [0, 1].
+        scale: What values are.
+        gains: Log-odds that a method adds to a probe of a backbone; the method's own elsewhere.
     """
 
     def __init__(
         self,
         backbones: Mapping[str, tuple[float, float] | None],
         methods: Mapping[str, MethodPrior],
-        *,
-        level_spread: float,
-        share: bool = True,
+        scale: Scale,
+        gains: Mapping[Pair, float] | None = None,
     ) -> None:
-        self._backbones, self._methods = list(backbones), dict(methods)
-        self._share, self._level_variance = share, level_spread**2
-        read = _log_odds if share else tuple
+        self._methods, self._gains = dict(methods), dict(gains or {})
+        self._share, self._n_samples = scale.share, scale.n_samples
+        spread = _LEVEL_SPREAD if scale.level_spread is None else scale.level_spread
+        self._level_variance = spread**2
+        self._edge = max(_EDGE, 0.5 / self._n_samples) if self._n_samples else _EDGE
+        read = _log_odds if self._share else tuple
         known = [read(x) for x in backbones.values() if x is not None]
         # What is not known counts as a poor one of those that are, with much doubt.
         unknown = (min((m for m, _ in known), default=0.0), 1.0)
@@ -96,7 +115,7 @@ class Posterior:
         variance = np.diag(self._covariance(pairs, pairs)).copy()
         if seen:
             # The best of several trials tells how high a pair reaches, the more the surer.
-            noise = [self._method(p).params_spread ** 2 / len(self._readings[p]) for p in seen]
+            noise = [self._noise(p) for p in seen]
             K = self._covariance(seen, seen) + np.diag(noise) + 1e-9 * np.eye(len(seen))
             across = self._covariance(pairs, seen)
             residual = np.array([max(self._readings[p]) - self._mean(p) for p in seen])
@@ -108,7 +127,21 @@ class Posterior:
         return [self._backward(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
 
     def _mean(self, pair: Pair) -> float:
-        return self._parts[pair[0]][0] + self._method(pair).gain
+        return self._parts[pair[0]][0] + self._gains.get(pair, self._method(pair).gain)
+
+    def _noise(self, pair: Pair) -> float:
+        """Return the variance of the best reading of a pair around how high it reaches."""
+        readings = self._readings[pair]
+        return self._method(pair).params_spread ** 2 / len(readings) + self._sampling(
+            max(readings)
+        )
+
+    def _sampling(self, odds: float) -> float:
+        """Return the variance that few samples leave, binomial."""
+        if not self._share or not self._n_samples:
+            return 0.0
+        p = 1 / (1 + float(np.exp(-odds)))
+        return 1 / (self._n_samples * p * (1 - p))
 
     def _covariance(self, rows: Sequence[Pair], columns: Sequence[Pair]) -> np.ndarray:
         one_backbone = np.array([[a[0] == b[0] for b in columns] for a in rows], float)
@@ -127,10 +160,14 @@ class Posterior:
     def _method(self, pair: Pair) -> MethodPrior:
         return self._methods[pair[1]]
 
+    def within(self, value: float) -> float:
+        """Return a value as it is read: no share that few samples show is 0 or 1."""
+        return min(max(value, self._edge), 1 - self._edge) if self._share else value
+
     def _forward(self, value: float) -> float:
         if not self._share:
             return value
-        p = min(max(value, _EDGE), 1 - _EDGE)
+        p = self.within(value)
         return float(np.log(p / (1 - p)))
 
     def _backward(self, mean: float, sd: float) -> Belief:

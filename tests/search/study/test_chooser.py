@@ -1,12 +1,14 @@
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 
+from autotl.ranking import Expectation, MethodGain
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.chooser import Chooser
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import MethodPrior
+from autotl.search.study.posterior import MethodPrior, Scale
 from autotl.search.study.space import SearchSpace
 from autotl.specs import AdaptationSpec, Choice, Range
 from autotl.testing.fakes import fake_adaptation
@@ -45,13 +47,14 @@ def chooser(
     space = SearchSpace(list(expected), specs)
     screened = {
         name: SimpleNamespace(
-            expectation=x and SimpleNamespace(expected=x[0], spread=x[1], methods={})
+            expectation=x
+            and SimpleNamespace(expected=x[0], spread=x[1], methods={}, level_spread=0.0)
         )
         for name, x in expected.items()
     }
     return Chooser(
         space, screened, Costs(costs, per_epoch), Portfolio(entries), methods,
-        metric="accuracy", share=True,
+        Scale(level_spread=0.5),
     )  # fmt: skip
 
 
@@ -235,3 +238,26 @@ def test_a_shelf_of_one_may_be_given_up():
 @pytest.mark.parametrize("known", [{"a": None, "b": (0.8, 0.05)}, {"a": None, "b": None}])
 def test_backbones_nothing_is_known_of_get_their_turn(known):
     assert {p[0] for p in order(chooser(known).starts([], {}, 0.5, 100.0))} == {"a", "b"}
+
+
+def test_a_backbone_that_training_helps_more_is_trained_first():
+    gains = {"a": MethodGain(gain=0.1, spread=0.1, pair_spread=0.1)}
+    gains["b"] = replace(gains["a"], gain=1.0)
+    screened = {
+        name: SimpleNamespace(
+            expectation=Expectation(
+                expected=0.8, spread=0.02, static=0.8, level_spread=0.01, methods={"tuned": gain}
+            )
+        )
+        for name, gain in gains.items()
+    }
+    made = Chooser(
+        SearchSpace(["a", "b"], (PROBE, TUNED)), screened, Costs(), Portfolio([]), ALIKE, Scale()
+    )
+    probed = [outcome((b, "probe"), 0.8, trial) for trial, b in enumerate("ab")]
+
+    first = made.starts(probed, seen(*probed), 0.8, 100.0)[0]
+
+    assert first.pair == ("b", "tuned")
+    beliefs = made.beliefs(probed)
+    assert beliefs["b", "tuned"].mean > beliefs["a", "tuned"].mean + 0.05

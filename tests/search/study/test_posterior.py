@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotl.search.study.posterior import Belief, MethodPrior, Posterior, expected_improvement
+from autotl.search.study.posterior import (
+    Belief,
+    MethodPrior,
+    Posterior,
+    Scale,
+    expected_improvement,
+)
 
 METHODS = {
     "probe": MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08),
@@ -17,8 +23,10 @@ shares = st.floats(0.0, 1.0)
 readings = st.lists(st.tuples(pairs, shares), max_size=8)
 
 
-def posterior(told=(), *, backbones=BACKBONES, share=True, level_spread=0.5):
-    found = Posterior(backbones, METHODS, level_spread=level_spread, share=share)
+def posterior(told=(), *, backbones=BACKBONES, share=True, level_spread=0.5, n_samples=None):
+    found = Posterior(
+        backbones, METHODS, Scale(level_spread=level_spread, share=share, n_samples=n_samples)
+    )
     for pair, value in told:
         found.tell(pair, value)
     return found
@@ -176,3 +184,31 @@ def test_improvement_grows_with_mean_and_doubt():
     assert Belief(mean=0.8, sd=0.1).improvement(0.9) > Belief(mean=0.7, sd=0.1).improvement(0.9)
     assert Belief(mean=0.8, sd=0.2).improvement(0.9) > Belief(mean=0.8, sd=0.1).improvement(0.9)
     assert Belief(mean=0.8, sd=0.1).chance(0.9) == pytest.approx(0.1587, abs=1e-3)
+
+
+@given(pairs, st.integers(5, 500), st.integers(5, 500))
+@settings(max_examples=40, deadline=None)
+def test_a_value_on_few_samples_moves_beliefs_less(pair, n, more):
+    before = belief([], pair).mean
+
+    few = belief([(pair, 0.5)], pair, n_samples=min(n, more)).mean
+    many = belief([(pair, 0.5)], pair, n_samples=max(n, more)).mean
+
+    assert abs(few - before) <= abs(many - before) + 1e-9
+
+
+def test_a_perfect_score_on_few_samples_leaves_room_for_a_gain():
+    few, many = (posterior(n_samples=n) for n in (20, 2000))
+
+    assert few.within(1.0) == pytest.approx(0.975)
+    assert many.within(1.0) == 0.999
+    assert few.within(0.6) == 0.6
+
+
+def test_what_a_method_adds_may_depend_on_the_backbone():
+    found = Posterior(BACKBONES, METHODS, Scale(), gains={("a", "tuned"): 1.0})
+
+    of_a, of_b = found.beliefs([("a", "tuned"), ("b", "tuned")])
+
+    assert log_odds(of_a.mean) == pytest.approx(log_odds(0.8) + 1.0)
+    assert log_odds(of_b.mean) == pytest.approx(log_odds(0.7) + METHODS["tuned"].gain)

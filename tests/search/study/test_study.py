@@ -12,7 +12,7 @@ from autotl.search.study.candidate import Candidate
 from autotl.search.study.chooser import Chooser
 from autotl.search.study.halving import CostHalving
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import MethodPrior
+from autotl.search.study.posterior import MethodPrior, Scale
 from autotl.search.study.records import TrialRecords
 from autotl.search.study.space import SearchSpace
 from autotl.search.study.study import Study
@@ -113,14 +113,15 @@ def make_study(
     space = SearchSpace(list(backbones), methods)
     screened = {
         name: SimpleNamespace(
-            expectation=SimpleNamespace(expected=0.7, spread=0.05, methods={}), name=name
+            expectation=SimpleNamespace(expected=0.7, spread=0.05, methods={}, level_spread=0.0),
+            name=name,
         )
         for name in backbones
     }
     chooser = Chooser(
         space, screened, SimpleNamespace(cost=cost), Portfolio([]),
         {"probe": MethodPrior(), "tuned": MethodPrior(gain=0.1, spread=0.4)},
-        metric="accuracy", share=True,
+        Scale(level_spread=0.5),
     )  # fmt: skip
     rows = []
     study = Study(
