@@ -29,7 +29,7 @@ def image_backbones(zoo: Path, scratch: Path, *, small: bool) -> list[BackboneSp
 def text_backbones(zoo: Path, scratch: Path) -> list[BackboneSpec]:
     """Return the embedded text backbones, the zoo's static ones, and MiniLM cut to 1-6 layers."""
     folders = [f for f in sorted((zoo / "textweights").iterdir()) if f.is_dir()]
-    folders += [_minilm(k, scratch / f"minilm-{k}") for k in range(1, _N_LAYERS + 1)]
+    folders += [minilm(k, scratch / f"minilm-{k}") for k in range(1, _N_LAYERS + 1)]
     return _usable("text", backbones=["embedded/*", *(f"text:{folder}" for folder in folders)])
 
 
@@ -59,7 +59,7 @@ def _small_weights(weights: Path, folder: Path) -> Path:
     return folder
 
 
-def _minilm(n_layers: int, folder: Path) -> Path:
+def minilm(n_layers: int, folder: Path) -> Path:
     """Write the first layers of all-MiniLM-L6-v2 as a sentence-transformers folder."""
     from safetensors.torch import load_file, save_file
 

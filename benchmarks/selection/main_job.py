@@ -2,10 +2,13 @@
 
     python benchmarks/selection/main_job.py --zoo ../shared/zoo --out /tmp/main-job
 
-Every set is searched in a process of its own; finished sets are kept, so that the command can be
-repeated after an interruption. The rival: for every usable backbone, standardised frozen features
-and scikit-learn's LogisticRegression at its default strength, the backbone chosen on the same
-validation rows, refitted on train and validation. It has no time limit.
+Every set is searched with every seed in a process of its own; what is finished is kept, so that
+the command can be repeated after an interruption. At most `--samples` training rows are used, the
+same for all seeds; the zoo's own test part is the holdout.
+
+The rival: for every usable backbone, standardised frozen features and scikit-learn's
+LogisticRegression at its default strength, the backbone chosen by five-fold cross-validation on
+train and validation together, fitted on both. It has no time limit.
 """
 
 import argparse
@@ -20,24 +23,49 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from sets import load
+from backbones import minilm
+from sets import TEXTS, load
 
-IMAGES = ("trashnet6", "dtd10", "gtsrb43", "pneumonia2", "signdigits10")
-TEXTS = ("trec6", "clinc150", "sst2", "sms_spam")
+SETS = ("clothing10", "trashnet6", "dtd10", "signdigits10", "trec6", "subj", "tweet_irony")
+FOLDS = 5
 
 
-def search_one(zoo: Path, name: str, budget: float, seed: int, out: Path) -> None:
+def read(zoo: Path, name: str, n_samples: int) -> dict[str, Any]:
+    """Return a set with at most so many training rows."""
+    from sklearn.model_selection import train_test_split
+
+    data = load(zoo, name)
+    if len(data["y"]) > n_samples:
+        rows, _ = train_test_split(
+            np.arange(len(data["y"])), train_size=n_samples, stratify=data["y"], random_state=0
+        )
+        data["X"], data["y"] = ([data[k][i] for i in np.sort(rows)] for k in ("X", "y"))
+    return data
+
+
+def shelf_of(zoo: Path, name: str, scratch: Path) -> dict[str, Any]:
+    """Return which backbones both may use, as options of `fit` and `open_shelf`."""
+    if name not in TEXTS:
+        return {"weights": zoo / "weights"}
+    folders = [*sorted(f for f in (zoo / "textweights").iterdir() if f.is_dir())]
+    folders += [minilm(n, scratch / f"minilm-{n}") for n in (3, 6)]
+    return {"backbones": ["embedded/*", *(f"text:{folder}" for folder in folders)]}
+
+
+def search_one(options: argparse.Namespace, name: str, seed: int, out: Path) -> None:
     """Search one set within the budget and keep `result.json` and the wall-clock time."""
     import autotl
 
-    data = load(zoo, name)
+    data = read(options.zoo, name, options.samples)
     began = time.monotonic()
     model = autotl.fit(
         **data,
-        budget_seconds=budget,
-        weights=zoo / "weights",
+        **shelf_of(options.zoo, name, options.out),
+        metric="accuracy",
+        budget_seconds=options.budget,
         seed=seed,
         out=out / "run",
+        experience=False,
         progress=True,
     )
     wall = time.monotonic() - began
@@ -45,44 +73,55 @@ def search_one(zoo: Path, name: str, budget: float, seed: int, out: Path) -> Non
     np.savez_compressed(out / "search.npz", proba=proba, wall=wall)
 
 
-def rival_one(zoo: Path, name: str, seed: int, out: Path) -> None:
+def rival_one(options: argparse.Namespace, name: str, seed: int, out: Path) -> None:
     """Fit the rival on the same splits and keep its holdout probabilities."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     from autotl.data import build_task
+
+    data = read(options.zoo, name, options.samples)
+    task = build_task(**data, metric="accuracy", seed=seed)
+    began = time.monotonic()
+    rows, found = task.split.train_validation, {}
+    for backbone, embedded in embeddings(options, name, task).items():
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores = cross_val_score(model, embedded[rows], task.y[rows], cv=folds)
+        found[backbone] = (float(scores.mean()), embedded, model)
+        print(f"  rival {backbone}: cross-validation {scores.mean():.4f}", flush=True)
+    best = max(found, key=lambda k: found[k][0])
+    choice, embedded, model = found[best]
+    proba = model.fit(embedded[rows], task.y[rows]).predict_proba(embedded[task.split.holdout])
+    np.savez_compressed(out / "rival.npz", proba=proba, y=task.y[task.split.holdout])
+    seconds = time.monotonic() - began
+    (out / "rival.json").write_text(
+        json.dumps({"backbone": best, "choice": choice, "seconds": round(seconds, 1)})
+    )
+
+
+def embeddings(options: argparse.Namespace, name: str, task: Any) -> dict[str, np.ndarray]:
+    """Return the features of all samples by backbone; seeds share them."""
     from autotl.features import BackboneSession
     from autotl.shelf import open_shelf
 
-    task = build_task(**load(zoo, name), seed=seed)
-    shelf = open_shelf(modality=task.modality.name, weights=zoo / "weights")
-    rows = task.split.train_validation
-    found = {}
-    for spec in shelf.usable:
-        session = BackboneSession(spec, task.samples, task.modality)
-        embedded = session.embed(np.arange(len(task.y)))
-        session.release()
-
-        def fitted(train: np.ndarray, X: np.ndarray = embedded) -> Any:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-                return model.fit(X[train], task.y[train])
-
-        parts = [fitted(f.train).predict_proba(embedded[f.validation]) for f in task.split.folds]
-        truth = np.concatenate([task.y[f.validation] for f in task.split.folds])
-        validation = task.metric(truth, np.concatenate(parts))
-        found[spec.name] = (validation, embedded, fitted)
-        print(f"  rival {spec.name}: validation {validation:.4f}", flush=True)
-    best = max(found, key=lambda k: found[k][0])
-    _, embedded, fitted = found[best]
-    proba = fitted(rows).predict_proba(embedded[task.split.holdout])
-    np.savez_compressed(out / "rival.npz", proba=proba, y=task.y[task.split.holdout])
-    (out / "rival.json").write_text(json.dumps({"backbone": best, "validation": found[best][0]}))
+    file = options.out / name / f"features-{options.samples}.npz"
+    if not file.exists():
+        found = {}
+        shelf = open_shelf(modality=task.modality.name, **shelf_of(options.zoo, name, options.out))
+        for spec in shelf.usable:
+            session = BackboneSession(spec, task.samples, task.modality)
+            found[spec.name] = session.embed(np.arange(len(task.y)))
+            session.release()
+        np.savez(file, **{k.replace("/", "|"): v for k, v in found.items()})
+    return {key.replace("|", "/"): value for key, value in np.load(file).items()}
 
 
-def row(out: Path, name: str) -> dict[str, Any]:
+def row(out: Path, name: str, seed: int) -> dict[str, Any]:
     """Return one line of the table from what the two processes left."""
     from autotl.data import Metric
     from autotl.result.intervals import paired_gap
@@ -94,70 +133,82 @@ def row(out: Path, name: str) -> dict[str, Any]:
     best = result["best"] or {}
     return {
         "set": name,
-        "metric": result["metric"],
+        "seed": seed,
         "seconds": round(float(searched["wall"]), 1),
         "trials": result["n_trials"],
-        "best": f"{best.get('backbone')} + {best.get('adaptation')}",
+        "best": f"{short(best.get('backbone'))} + {best.get('adaptation')}",
         "shipped": result["shipped"],
         "verdict": result["verdict"],
         "floor": result["floor"]["holdout"],
         "autotl": result["holdout"],
         "rival": metric(rival["y"], rival["proba"]),
-        "rival_backbone": json.loads((out / "rival.json").read_text())["backbone"],
+        "rival_backbone": short(json.loads((out / "rival.json").read_text())["backbone"]),
         "difference": gap.value,
         "low": gap.low,
         "high": gap.high,
+        "below_floor": result["gap"]["high"] < 0 if result.get("gap") else False,
     }
+
+
+def short(name: str | None) -> str:
+    """Return a backbone's name without the place where it lies."""
+    return str(name).rsplit("/", 1)[-1]
 
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table as Markdown."""
-    print("| set | metric | s | best | shipped | verdict | floor | autotl | rival | difference |")
+    print("| set | seed | s | best | shipped | verdict | floor | autotl | rival | difference |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         print(
-            f"| {r['set']} | {r['metric']} | {r['seconds']:.0f} | {r['best']} | {r['shipped']} "
+            f"| {r['set']} | {r['seed']} | {r['seconds']:.0f} | {r['best']} | {r['shipped']} "
             f"| {r['verdict']} | {r['floor']:.3f} | {r['autotl']:.3f} "
             f"| {r['rival']:.3f} ({r['rival_backbone']}) "
             f"| {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}] |"
         )
     mean = np.mean([r["difference"] for r in rows])
-    worst = [r["set"] for r in rows if r["high"] < 0]
+    worst = [(r["set"], r["seed"]) for r in rows if r["high"] < 0]
     print(f"\nmean difference {mean:+.4f}; below the rival by more than the interval: {worst}")
 
 
 def main() -> None:
     """Run what is missing, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=Path("../shared/zoo"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", nargs="*", default=[*IMAGES, *TEXTS])
+    parser.add_argument("--sets", nargs="*", default=SETS)
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=1000, help="training rows, at most")
     parser.add_argument("--budget", type=float, default=300.0)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("search", "rival"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    zoo = options.zoo.resolve()
+    options.zoo, options.out = options.zoo.resolve(), options.out.resolve()
     if options.only:
-        name = options.sets[0]
-        folder = options.out / name
+        name, seed = options.sets[0], options.seeds[0]
+        folder = options.out / name / str(seed)
         folder.mkdir(parents=True, exist_ok=True)
-        if options.only == "search":
-            search_one(zoo, name, options.budget, options.seed, folder)
-        else:
-            rival_one(zoo, name, options.seed, folder)
+        work = search_one if options.only == "search" else rival_one
+        work(options, name, seed, folder)
         return
     rows = []
-    for name in options.sets:
-        for part in ("search", "rival"):
-            if not (options.out / name / f"{part}.npz").exists():
-                print(f"== {name}: {part}", flush=True)
-                command = [sys.executable, __file__, "--only", part, "--sets", name]
-                command += ["--zoo", str(zoo), "--out", str(options.out)]
-                command += ["--budget", str(options.budget), "--seed", str(options.seed)]
-                subprocess.run(command, check=True)
-        rows.append(row(options.out / name, name))
-        (options.out / "table.json").write_text(json.dumps(rows, indent=1))
+    for seed in options.seeds:
+        for name in options.sets:
+            run_missing(options, name, seed)
+            rows.append(row(options.out / name / str(seed), name, seed))
+            (options.out / "table.json").write_text(json.dumps(rows, indent=1))
     show(rows)
+
+
+def run_missing(options: argparse.Namespace, name: str, seed: int) -> None:
+    """Search and fit the rival, each in a process of its own, unless that is done."""
+    for part in ("search", "rival"):
+        if (options.out / name / str(seed) / f"{part}.npz").exists():
+            continue
+        print(f"== {name}, seed {seed}: {part}", flush=True)
+        command = [sys.executable, __file__, "--only", part, "--sets", name, "--seeds", str(seed)]
+        command += ["--zoo", str(options.zoo), "--out", str(options.out)]
+        command += ["--budget", str(options.budget), "--samples", str(options.samples)]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
