@@ -12,6 +12,7 @@ import numpy as np
 
 Pair = tuple[str, str]
 _LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
+_ASSUMED = 3  # differences between trials that the assumed spread of parameters counts as
 _EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
 
 
@@ -122,7 +123,7 @@ class Posterior:
             solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
             mean = mean + across @ solved[:, 0]
             variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
-        spread = [self._method(p).params_spread ** 2 / (1 + self.tried(p)) for p in pairs]
+        spread = [self._params_variance(p[1]) / (1 + self.tried(p)) for p in pairs]
         sd = np.sqrt(np.clip(variance, 1e-9, None) + spread)
         return [self._backward(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
 
@@ -132,9 +133,16 @@ class Posterior:
     def _noise(self, pair: Pair) -> float:
         """Return the variance of the best reading of a pair around how high it reaches."""
         readings = self._readings[pair]
-        return self._method(pair).params_spread ** 2 / len(readings) + self._sampling(
-            max(readings)
-        )
+        assumed = self._method(pair).params_spread ** 2
+        return assumed / len(readings) + self._sampling(max(readings))
+
+    def _params_variance(self, method: str) -> float:
+        """Return the variance that parameters make: as assumed, and as pairs so far have shown."""
+        own = [values for (_, m), values in self._readings.items() if m == method]
+        squares = sum(float(np.var(values)) * len(values) for values in own)
+        n_free = sum(len(values) - 1 for values in own)
+        assumed = self._methods[method].params_spread ** 2
+        return (_ASSUMED * assumed + squares) / (_ASSUMED + n_free)
 
     def _sampling(self, odds: float) -> float:
         """Return the variance that few samples leave, binomial."""

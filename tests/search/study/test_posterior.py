@@ -212,3 +212,12 @@ def test_what_a_method_adds_may_depend_on_the_backbone():
 
     assert log_odds(of_a.mean) == pytest.approx(log_odds(0.8) + 1.0)
     assert log_odds(of_b.mean) == pytest.approx(log_odds(0.7) + METHODS["tuned"].gain)
+
+
+def test_parameters_that_change_little_are_expected_to_go_on_so():
+    alike = [(("a", "tuned"), value) for value in (0.80, 0.801, 0.799, 0.80)]
+    apart = [(("a", "tuned"), value) for value in (0.80, 0.60, 0.75, 0.65)]
+
+    for pair in (("a", "tuned"), ("b", "tuned")):  # of the method, on any backbone
+        assert belief(alike, pair).sd < belief(apart, pair).sd
+    assert belief(alike, ("a", "tuned")).sd < belief(alike[:1], ("a", "tuned")).sd / 2
