@@ -8,7 +8,8 @@ from typing import Any
 from autotl.api.reading import read_source
 from autotl.errors import InvalidDataError
 from autotl.result.model import FittedModel
-from autotl.search import read_run, search
+from autotl.search import occupied, read_run, search
+from autotl.shelf import weights_folders
 
 __all__ = ["resume"]
 
@@ -60,20 +61,33 @@ def resume(  # noqa: PLR0913  # the data again, and what may change
         ModelFormatError: `run` is no run folder, or a damaged one.
         InvalidDataError: The data are not those of the run.
         SpaceChangedError: Backbones or methods were added or removed since the run began.
+        SearchError: Another search is at work in the run folder.
     """
     started = time.monotonic() if started is None else started
     asked = read_run(run)["asked"]
     given = locals()
     changes = {k: given[k] for k in _CHANGEABLE if given[k] is not None}
     arguments = {**asked, **changes, "progress": progress, "started": started, "out": run}
-    if X is None:
-        X, y, brought = _read_again(asked, run)
-        arguments |= brought
-    else:
-        if y is None:
-            raise InvalidDataError("y is None. Pass the labels of the run along with X.")
-        arguments |= {"X_holdout": X_holdout, "y_holdout": y_holdout, "groups": groups}
-    return search(X, y, resumes={k: changes[k] for k in _LIMITS if k in changes}, **arguments)
+    if X is not None and y is None:
+        raise InvalidDataError("y is None. Pass the labels of the run along with X.")
+    _check_weights(asked)
+    with occupied(run):  # before the data are read, which may take long
+        if X is None:
+            X, y, brought = _read_again(asked, run)
+            arguments |= brought
+        else:
+            arguments |= {"X_holdout": X_holdout, "y_holdout": y_holdout, "groups": groups}
+        return search(X, y, resumes={k: changes[k] for k in _LIMITS if k in changes}, **arguments)
+
+
+def _check_weights(asked: Mapping[str, Any]) -> None:
+    """Refuse to go on without weights that the run was given."""
+    for folder in weights_folders(asked.get("weights")):
+        if not folder.is_dir():
+            raise InvalidDataError(
+                f"The run was given the weights folder {str(folder)!r}, which is not there. Put "
+                "it back, or a link to where it is now, to resume."
+            )
 
 
 def _read_again(asked: Mapping[str, Any], run: str | Path) -> tuple[Any, Any, dict[str, Any]]:
@@ -83,6 +97,14 @@ def _read_again(asked: Mapping[str, Any], run: str | Path) -> tuple[Any, Any, di
             f"The run in {str(run)!r} was given its samples from Python, so there is nothing to "
             "read them from. Pass the same X and y: autotl.resume(run, X, y)."
         )
+    for source in filter(None, (reading["source"], reading.get("holdout"))):
+        # Absolute is what was found on the disk; the rest are names of data sets.
+        if Path(source).is_absolute() and not Path(source).exists():
+            raise InvalidDataError(
+                f"The run was given the data {source!r}, which are not there. Put them back, or "
+                "a link to where they are now; or pass the samples and labels from Python: "
+                "autotl.resume(run, X, y)."
+            )
     columns = {k: reading.get(k) for k in ("text", "label", "split", "image")}
     data, extra = read_source(
         reading["source"],

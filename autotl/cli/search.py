@@ -229,6 +229,8 @@ def show_result(result: Mapping[str, Any], command: str = "") -> None:
     holdout = wording.score_text(result.get("holdout"), metric)
     words = metric.replace("_", " ")
     facts.append(("Holdout", f"{holdout} {words} (floor: {floor_score})"))
+    if wording.looks_sentence(result):
+        facts.append(("", wording.looks_sentence(result)))
     if out:
         facts.append(("Report", str(Path(out) / "report.html")))
         facts.append(("Next", f"autotl predict {shlex.quote(os.fspath(out))} NEW_DATA"))

@@ -168,11 +168,12 @@ def _verdict(result: Result) -> str:
     bar = ""
     if gap and gap.get("low") is not None and gap.get("high") is not None:
         bar = interval_bar(gap, metric) + _interval_note(result, gap)
-    terms = wording.shipped_terms(result)
-    terms = f'<p class="note">Terms of {text(terms)}</p>' if terms else ""
+    looks, terms = wording.looks_sentence(result), wording.shipped_terms(result)
+    notes = [looks, f"Terms of {terms}" if terms else ""]
+    below = "".join(f'<p class="note">{text(note)}</p>' for note in notes if note)
     return (
         f'<div class="verdict {side}"><h1>{text(wording.headline(result))}</h1>'
-        f'<p>{prose(sentence)}</p>{bar}<dl class="facts">{cells}</dl>{terms}</div>'
+        f'<p>{prose(sentence)}</p>{bar}<dl class="facts">{cells}</dl>{below}</div>'
     )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "interval_text",
     "is_share",
     "left_out_sentence",
+    "looks_sentence",
     "recipe",
     "score_text",
     "shipped_sentence",
@@ -116,6 +117,17 @@ def gap_sentence(result: Mapping[str, Any]) -> str:
     return f"{text}; the {confidence:g} % interval runs from {interval}."
 
 
+def looks_sentence(result: Mapping[str, Any]) -> str:
+    """Say how often a run that was resumed has seen its holdout; empty after the first time."""
+    looks = int(_finite(result.get("holdout_looks")) or 1)
+    if looks < 2:
+        return ""
+    return (
+        f"This run has looked at its holdout {looks} times. Going on until the holdout looks good "
+        "flatters: its scores and the interval are less certain than after one look."
+    )
+
+
 def recipe(row: Mapping[str, Any]) -> str:
     """Name a trial: backbone, adaptation and how much is frozen."""
     text = f"{row.get('backbone', '?')} + {row.get('adaptation', '?')}"
@@ -158,8 +170,12 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
     return (
         f"{what or recipe(best)} was shipped: {where} {'the latter' if what else 'it'} scores "
         f"{best_score}, and the floor, {floor_name}, {floor_score}.{_preference(result, best)} "
-        "Models are chosen on validation only; the holdout is touched once, at the end."
+        f"Models are chosen on validation only; the holdout is touched {_when_touched(result)}."
     )
+
+
+def _when_touched(result: Mapping[str, Any]) -> str:
+    return "at the end of each part of a run" if looks_sentence(result) else "once, at the end"
 
 
 def _not_shipped(shipping: Mapping[str, Any]) -> str:

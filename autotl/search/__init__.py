@@ -1,6 +1,7 @@
 """The guarded search: floor, screening, study, finish."""
 
 from autotl.search.call import Plan, plan, search
+from autotl.search.occupying import occupied
 from autotl.search.prepare import download, prepare
 from autotl.search.progress import Progress, SilentProgress, make_progress
 from autotl.search.resuming import read_run
@@ -11,6 +12,7 @@ __all__ = [
     "SilentProgress",
     "download",
     "make_progress",
+    "occupied",
     "plan",
     "prepare",
     "read_run",

@@ -1,6 +1,8 @@
 """From the user's arguments to a running search, shared by `fit`, the estimator and the CLI."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,11 +16,12 @@ from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
 from autotl.search.budget import Budget
 from autotl.search.engine import Search
+from autotl.search.occupying import LOCK, occupied
 from autotl.search.prepare import SearchArguments, download, limits_of, names_of, prepare
 from autotl.search.progress import SilentProgress, make_progress
 from autotl.search.resuming import Earlier
 from autotl.search.settings import Settings, open_run_folder, select_adaptations
-from autotl.shelf import Shelf
+from autotl.shelf import Shelf, weights_folders
 
 _TIMED_SAMPLES = 24  # of each backbone, for a plan
 
@@ -43,22 +46,26 @@ class Plan:
 
 
 def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
-    """Run a whole search; the arguments are those of `autotl.fit`."""
+    """Run a whole search; the arguments are those of `autotl.fit`.
+
+    Raises:
+        SearchError: Another search is at work in the run folder.
+    """
     started = arguments.get("started") or time.monotonic()
     seconds = arguments.get("budget_seconds", defaults.BUDGET_SECONDS)
     budget = Budget(seconds, arguments.get("trials"), started)
-    out = arguments.get("out")
-    created = out is not None and not Path(out).exists()
-    resumes = arguments.get("resumes")
-    earlier = Earlier.read(out) if out is not None and resumes is not None else None
-    if earlier is not None:
-        budget, seconds = earlier.budget(resumes or {}, started)
-    folder = None
-    if out is not None:
-        folder = open_run_folder(out) if earlier is None else Path(out)
-    show = arguments.get("progress", True)
-    progress = make_progress(show, budget.seconds if budget.timed else None)
-    try:
+    out, resumes = arguments.get("out"), arguments.get("resumes")
+    folder = earlier = None
+    with ExitStack() as stack:
+        if out is not None and resumes is not None:
+            folder = Path(out)
+            earlier = Earlier.read(folder)
+            budget, seconds = earlier.budget(resumes, started)
+        elif out is not None:
+            folder = stack.enter_context(_new_folder(out))
+        show = arguments.get("progress", True)
+        progress = make_progress(show, budget.seconds if budget.timed else None)
+        stack.callback(progress.close)
         task, shelf = prepare(X, y, progress, arguments, guard=True)
         if earlier is not None:
             earlier.check(task)
@@ -82,12 +89,20 @@ def search(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> FittedModel:
             asked=_describe(arguments),
         )
         return Search(task, shelf, settings, budget, progress).run()
-    except BaseException:
-        if folder is not None and earlier is None and not (folder / "result.json").exists():
-            _clear(folder, created=created)
-        raise
-    finally:
-        progress.close()
+
+
+@contextmanager
+def _new_folder(out: str | Path) -> Iterator[Path]:
+    """Make and occupy a run folder; clear it where a run ends that had not begun to search."""
+    created = not Path(out).exists()
+    folder = open_run_folder(out)
+    with occupied(folder):
+        try:
+            yield folder
+        except BaseException:
+            if not (folder / "result.json").exists():
+                _clear(folder, created=created)
+            raise
 
 
 def _checked(name: str, value: Any) -> int:
@@ -100,7 +115,8 @@ def _clear(folder: Path, *, created: bool) -> None:
     """Remove what a run left that had not begun to search, so that it can be run again."""
     if (folder / "study.journal").exists():
         return  # finished trials are worth more than a free folder name
-    (folder / "run.json").unlink(missing_ok=True)
+    for name in ("run.json", LOCK):
+        (folder / name).unlink(missing_ok=True)
     for path in folder.glob(".*.json.*"):
         path.unlink(missing_ok=True)
     if created and not any(folder.iterdir()):
@@ -113,9 +129,12 @@ def _describe(arguments: SearchArguments) -> dict[str, Any]:
         "X_holdout", "y_holdout", "groups", "ids", "skipped", "notes", "started", "progress",
         "resumes", "accept_changes", "columns",
     }  # fmt: skip
-    return {
+    described = {
         k: str(v) if isinstance(v, Path) else v for k, v in arguments.items() if k not in left_out
     }
+    if arguments.get("weights") is not None:  # to be found from wherever the run goes on
+        described["weights"] = [str(f) for f in weights_folders(arguments.get("weights"))]
+    return described
 
 
 def plan(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> Plan:

@@ -45,7 +45,7 @@ class SearchArguments(TypedDict, total=False):
     ensemble: bool
     cautious: bool
     accept_changes: bool
-    resumes: dict[str, Any]  # how far to go on, as far as the user says
+    resumes: dict[str, Any]  # how far to go on, as the user says; who calls occupies the folder
     reading: dict[str, Any]
     progress: bool
     ids: Sequence[str] | None

@@ -9,6 +9,7 @@ from autotl import defaults
 from autotl.errors import InvalidDataError, OutputExistsError, UnknownNameError
 from autotl.registry import get_registry
 from autotl.search.limits import Limits
+from autotl.search.occupying import LOCK
 from autotl.specs import AdaptationSpec
 
 
@@ -62,7 +63,7 @@ def open_run_folder(out: str | Path) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"The output folder {str(folder)!r} is a file. Choose another.")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise OutputExistsError(
             f"The output folder {str(folder)!r} exists and is not empty. "
             "Choose another one, or move it away."

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotl.data import Task
+from autotl.errors import ModelFormatError
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
-from autotl.result.saved import plain
+from autotl.result.saved import plain, read_json
 from autotl.result.wording import count
 from autotl.search.finish.finisher import Finish, Finisher
 from autotl.search.finish.holdout import confusion, mistakes, per_class
@@ -155,6 +156,7 @@ def summarise(
         "ensemble": finish.ensemble,
         "gap": vars(finish.gap) if finish.gap else None,
         "holdout": float(task.metric(y, finish.proba)),
+        "holdout_looks": 1 + _earlier_looks(search.settings.out),
         "n_trials": {state: counts.get(state, 0) for state in ("complete", "pruned", "failed")},
         "timings": search.timings,
         "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in search.shelf.skipped],
@@ -188,6 +190,16 @@ def summarise(
     }
     checked: dict[str, Any] = plain(result)
     return checked
+
+
+def _earlier_looks(out: Path | None) -> int:
+    """Return how often a run's holdout was looked at before: what was not written was not seen."""
+    if out is None or not (out / "result.json").exists():
+        return 0
+    try:
+        return int(read_json(out / "result.json").get("holdout_looks", 1))
+    except (AttributeError, ModelFormatError, TypeError, ValueError):
+        return 1  # damaged, but it was there
 
 
 def _complete_rows(

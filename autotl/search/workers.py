@@ -3,7 +3,7 @@
 A worker is a fresh interpreter, as a forked one may neither use a GPU nor the threads of its
 parent. It is told what to do through its standard input, by a pickle that never touches a disk,
 and answers with a line of JSON for each trial. What trials have shown lies in the run's folder,
-so a worker that dies costs the trial that it was in, and its successor runs that again.
+so a worker that dies costs the trial that it was in, and its successor runs that again, once.
 """
 
 import json
@@ -155,7 +155,7 @@ class WorkerPool:
             return {worker.job.name}
         self._on_message(
             f"Worker {worker.job.name} ended before its time (exit status {code}); its trial is "
-            "run again."
+            "run again, once at most."
         )
         successor = self._start(worker.job)
         successor.n_restarts = worker.n_restarts + 1

@@ -11,7 +11,7 @@ from autotl.shelf.folder import MODALITY, SkippedBackbone, read_weights_folder
 from autotl.shelf.terms import restriction
 from autotl.specs import BackboneSpec
 
-__all__ = ["Shelf", "open_shelf"]
+__all__ = ["Shelf", "open_shelf", "weights_folders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,15 @@ def open_shelf(
     return shelf
 
 
+def weights_folders(given: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """Return the folders of local weights that a user names, absolute."""
+    folders = [] if given is None else [given] if isinstance(given, str | Path) else given
+    return [Path(folder).expanduser().resolve() for folder in folders]
+
+
 def _directories(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:
-    given: list[str | Path] = []
-    if weights is not None:
-        given += [weights] if isinstance(weights, str | Path) else weights
-    given += filter(None, os.environ.get("AUTOTL_WEIGHTS", "").split(os.pathsep))
-    return list(dict.fromkeys(Path(folder).expanduser().resolve() for folder in given))
+    always = filter(None, os.environ.get("AUTOTL_WEIGHTS", "").split(os.pathsep))
+    return list(dict.fromkeys([*weights_folders(weights), *weights_folders(list(always))]))
 
 
 def _add_folders(

@@ -69,6 +69,12 @@ def test_resume_shows_what_search_shows(engine, result):
     assert json.loads(resume("run", "--json").stdout) == result
 
 
+def test_resume_says_how_often_the_holdout_was_looked_at(engine, result):
+    for looks, said in ((None, False), (1, False), (3, True)):
+        result["holdout_looks"] = looks
+        assert ("looked at its holdout 3 times" in " ".join(resume("run").stdout.split())) is said
+
+
 def test_resume_says_what_has_changed_and_what_to_do(engine):
     engine.error = SpaceChangedError(["backbone 'a/b' was added"])
 

@@ -1,20 +1,24 @@
 """Going on with a run: what the arguments mean, what is compared, what is kept."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import autotl
-from autotl.api import resume
+from autotl.api import fit_source, resume
 from autotl.errors import (
     BudgetTooSmallError,
     InvalidDataError,
     ModelFormatError,
+    SearchError,
     SpaceChangedError,
 )
 from autotl.registry import get_registry
+from autotl.search.occupying import occupied
 from autotl.search.study.records import TrialRecords
 from autotl.testing.fakes import fake_backbone, toy_images
 
@@ -198,6 +202,95 @@ def test_what_is_no_run_says_so(tmp_path, run):
             go_on(run, trials=1)
 
 
+def write_data(folder):
+    """Write the samples as folders of images, as a table, and some of them as a holdout."""
+    rows = ["image,label"]
+    for i, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        name = f"images/{label}/{i:02d}.png"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(folder / name)
+        rows.append(f"{name},{label}")
+    (folder / "table.csv").write_text("\n".join(rows[:-9]))
+    (folder / "held.csv").write_text("\n".join([rows[0], *rows[-9:]]))
+    (folder / "weights").mkdir()
+    (folder / "weights" / "backbones.toml").touch()
+
+
+@pytest.fixture
+def searched(tmp_path, monkeypatch):
+    """Go to a folder with data and weights, and let searches do no more than to say what they do.
+
+    Returns the fingerprints of the samples of each.
+    """
+    found = []
+
+    def run(self):
+        if not self.settings.resumes:
+            self._write_run()
+        found.append(self.task.fingerprints)
+        return SimpleNamespace(result={})
+
+    monkeypatch.setattr("autotl.search.engine.Search.run", run)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_data(Path())
+    return found
+
+
+def fit_here(source, **more):
+    fit_source(
+        source, out="run", weights=("weights",), backbones=["fake/a"], trials=1, device="cpu",
+        progress=False, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "more"), [("images", {}), ("table.csv", {"holdout": "held.csv", "image": "image"})]
+)
+def test_a_run_goes_on_from_any_folder(searched, tmp_path, monkeypatch, source, more):
+    fit_here(source, **more)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+
+    resume("../here/run", trials=1, progress=False)
+
+    assert searched[0] == searched[1]
+    assert len(searched[0]) == N
+
+
+@pytest.mark.parametrize("weights", ["weights", Path("weights"), ["weights"]])
+def test_weights_are_kept_as_they_are_found_from_anywhere(searched, tmp_path, weights):
+    autotl.fit(
+        IMAGES, LABELS, out="run", weights=weights, backbones=["fake/a"], trials=1, progress=False
+    )
+
+    stored = json.loads(Path("run/run.json").read_text())["asked"]["weights"]
+    assert stored == [str((tmp_path / "here" / "weights").resolve())]
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [("weights", "a link"), ("table.csv", r"autotl\.resume\(run, X, y\)"), ("held.csv", "a link")],
+)
+def test_what_was_moved_is_named(searched, gone, words):
+    fit_here("table.csv", holdout="held.csv", image="image")
+    place = Path(gone).resolve()
+    moved = place.rename(place.parent / "moved")
+
+    with pytest.raises(InvalidDataError, match=f"{re.escape(str(place))}.*{words}"):
+        resume("run", trials=1, progress=False)
+    place.symlink_to(moved)
+    resume("run", trials=1, progress=False)
+    assert searched[0] == searched[1]
+
+
+def test_a_run_that_is_searched_cannot_be_resumed_but_read(run):
+    with occupied(run):
+        with pytest.raises(SearchError, match="Another search is at work"):
+            go_on(run, trials=1)
+        assert len(autotl.load(run).predict(IMAGES[:3])) == 3
+
+
 # With what result
 
 
@@ -223,6 +316,22 @@ def test_a_finished_run_goes_on_with_more_trials(run):
     assert (run / "run.json").read_text() == asked_before
     assert all(row["why"] for row in now.values())
     assert len(autotl.load(run).predict(IMAGES[:3])) == 3
+
+
+@pytest.mark.parametrize(("before", "now"), [({}, 2), ({"holdout_looks": 6}, 7)])
+def test_looks_at_the_holdout_are_counted_over_the_life_of_a_run(run, before, now):
+    result = json.loads((run / "result.json").read_text())
+    assert result.pop("holdout_looks") == 1  # runs of earlier versions do not say
+    assert "looked at its holdout" not in (run / "report.html").read_text()
+    (run / "result.json").write_text(json.dumps(result | before))
+
+    with pytest.raises(InvalidDataError):
+        go_on(run, IMAGES[:-3], LABELS[:-3], trials=1)
+    model = go_on(run, trials=1)
+
+    assert model.result["holdout_looks"] == now
+    assert json.loads((run / "result.json").read_text())["holdout_looks"] == now
+    assert f"looked at its holdout {now} times" in (run / "report.html").read_text()
 
 
 def test_a_damaged_record_costs_its_own_trial_only(run):

@@ -1,5 +1,6 @@
 """Workers: the pool on stand-ins that take no time, and whole searches on real ones (slow)."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -10,10 +11,14 @@ import time
 
 import pytest
 
+from autotl.registry import get_registry
 from autotl.search import workers
 from autotl.search.progress import SilentProgress
 from autotl.search.settings import open_run_folder
+from autotl.search.study.candidate import GIVEN_UP, LOST
 from autotl.search.workers import Job, WorkerPool, n_cores, share_out
+from autotl.specs import Choice
+from autotl.testing.fakes import fake_adaptation
 
 STAND_IN = """
 import json, os, pathlib, signal, sys, time
@@ -236,6 +241,31 @@ def test_the_trials_of_a_killed_worker_are_run_again(run_search, processes, tmp_
     for row in model.result["leaderboard"]:
         if "run again" in row["reason"]:
             assert (row["backbone"], row["adaptation"], row["params"]) in configurations
+
+
+@pytest.mark.slow
+def test_a_trial_that_ends_its_process_is_given_up_and_the_search_goes_on(
+    run_search, processes, monkeypatch
+):
+    def steps(task, state=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    deadly = dataclasses.replace(
+        fake_adaptation(), name="deadly", steps=steps, space={"way": Choice(options=("kill",))},
+        defaults={"way": "kill"},
+    )  # fmt: skip
+    catalog = get_registry().adaptations
+    monkeypatch.setitem(catalog._specs, "deadly", deadly)
+    monkeypatch.setitem(catalog._aliases, "deadly", "deadly")
+
+    model = run_search(trials=8, workers=2, adaptations=["deadly", "linear_probe"])
+
+    reasons = [r["reason"] for r in model.result["leaderboard"] if r["adaptation"] == "deadly"]
+    assert sorted(reasons) == [LOST, GIVEN_UP]
+    assert len(processes) == 2 + 2
+    assert model.result["stopped_by"] in ("trials", "space")
+    assert model.result["best"] is not None
 
 
 class Interrupting(SilentProgress):

@@ -11,6 +11,7 @@ from autotl.specs import AdaptationSpec, SavedState
 INTERRUPTED = "interrupted"
 LOST = "in flight when its process ended; run again"
 REPEATED = "interrupted; run again"
+GIVEN_UP = "its process ended twice while it ran"
 
 
 @dataclass(frozen=True, kw_only=True)

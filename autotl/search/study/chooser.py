@@ -18,6 +18,7 @@ from autotl.specs import AdaptationSpec
 _OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing costs nothing
 _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
 _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
+_MOST_FAILURES = 5  # of a pair without a success
 _LEAST_TRIED = 3  # backbones before a search may give up on all of them
 
 
@@ -107,14 +108,14 @@ class Chooser:
         found: list[Start] = []
         for pair in self._pairs:
             candidate, open_ = self._next_of(pair, seen)
-            if not open_:
+            if not open_ or successes.given_up(pair):
                 continue
             spec = self._space.adaptations[pair[1]]
             sized = candidate or self._space.deepest(*pair)
-            cost = self._planner.cost(spec, sized, left)
+            cost = self._cost(pair, sized, left, successes)
             if cost is None and candidate is not None and spec.trains_backbone:
                 candidate = self._space.deepest(*pair)
-                cost = self._planner.cost(spec, candidate, left)
+                cost = self._cost(pair, candidate, left, successes)
                 candidate = candidate if candidate.key() not in seen else None
             if cost is None:
                 continue
@@ -125,6 +126,19 @@ class Chooser:
             )
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
         return self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+
+    def _cost(
+        self, pair: Pair, candidate: Candidate, left: float, successes: "_Successes"
+    ) -> float | None:
+        """Return what a candidate costs, None where it does not fit into the time left.
+
+        Where its backbone fails to tell, it costs nothing, so that a trial is begun and says why;
+        once a trial of the pair has failed, the pair is left alone.
+        """
+        try:
+            return self._planner.cost(self._space.adaptations[pair[1]], candidate, left)
+        except Exception:  # noqa: BLE001  # backbones are plugin code
+            return None if successes.failed(pair) else 0.0
 
     def _looking_first(self, starts: list[Start], looked_at: set[str]) -> list[Start]:
         """Put a probe before the first training of its backbone: it is cheap, and tells most."""
@@ -215,6 +229,13 @@ class _Successes:
             for key in ((name, method), ("backbone", name), ("method", method)):
                 self._ran[key] += o.ran
                 self._failed[key] += o.state == "failed"
+
+    def failed(self, pair: Pair) -> bool:
+        return self._failed[pair] > 0
+
+    def given_up(self, pair: Pair) -> bool:
+        """Say whether a pair has only ever failed, and often enough."""
+        return self._failed[pair] >= _MOST_FAILURES and self._failed[pair] == self._ran[pair]
 
     def chance(self, pair: Pair) -> float:
         keys = (pair, ("backbone", pair[0]), ("method", pair[1]))

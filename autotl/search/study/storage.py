@@ -16,6 +16,9 @@ from autotl.search.study.space import SearchSpace
 if TYPE_CHECKING:
     import optuna
 
+N_LOST = "n_lost"
+"""Attribute of a trial: how often a process has ended while it ran its candidate."""
+
 _NAME = "autotl"
 _KEPT = ("reason", "why", "seconds", "steps", "freeze_depth")
 
@@ -76,10 +79,9 @@ def _open(space: SearchSpace, storage: Any, *, accept_changes: bool) -> "optuna.
 
 def tell(study: "optuna.Study", outcome: Outcome) -> None:
     """Tell a study how a trial has ended."""
-    from optuna.trial import Trial, TrialState
+    from optuna.trial import TrialState
 
-    frozen = study.get_trials(deepcopy=False)[outcome.trial]
-    trial = Trial(study, frozen._trial_id)
+    trial = _trial(study, outcome.trial)
     # In one piece: a journal writes every attribute to the disk by itself.
     trial.set_user_attr("outcome", {key: getattr(outcome, key) for key in _KEPT})
     for step, at in enumerate(outcome.history if outcome.tuned else (), start=1):
@@ -91,6 +93,17 @@ def tell(study: "optuna.Study", outcome: Outcome) -> None:
     state = states.get(outcome.state, TrialState.FAIL)
     value = outcome.value if outcome.state == "complete" else None
     study.tell(outcome.trial, value, state)
+
+
+def note(study: "optuna.Study", number: int, key: str, value: Any) -> None:
+    """Keep something about a trial that has not ended."""
+    _trial(study, number).set_user_attr(key, value)
+
+
+def _trial(study: "optuna.Study", number: int) -> "optuna.Trial":
+    from optuna.trial import Trial
+
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
 def _storage(journal: Path | None) -> Any:
@@ -120,7 +133,8 @@ def _create(space: SearchSpace, name: str, storage: Any) -> "optuna.Study":
 def _copy(old: "optuna.Study", new: "optuna.Study", space: SearchSpace) -> None:
     """Add the old trials under their numbers; what is no longer in the space, as failed.
 
-    Trials in flight and paused ones stay so, for the study to take up.
+    Trials in flight and paused ones stay so, for the study to take up; those that wait go on
+    waiting.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -130,9 +144,12 @@ def _copy(old: "optuna.Study", new: "optuna.Study", space: SearchSpace) -> None:
         if candidate is None:
             new.add_trial(create_trial(state=TrialState.FAIL))
             continue
+        if trial.state == TrialState.WAITING:
+            new.enqueue_trial(space.to_optuna(candidate), user_attrs=trial.user_attrs)
+            continue
         new.add_trial(
             create_trial(
-                state=trial.state if trial.state != TrialState.WAITING else TrialState.RUNNING,
+                state=trial.state,
                 value=trial.value,
                 params=space.to_optuna(candidate),
                 distributions=space.distributions(candidate.adaptation),

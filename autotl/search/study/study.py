@@ -4,29 +4,26 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
 from autotl.errors import ModelFormatError
 from autotl.search.budget import Budget
 from autotl.search.interrupts import delayed
-from autotl.search.study.candidate import INTERRUPTED, LOST, REPEATED, Candidate, Outcome
+from autotl.search.study.candidate import INTERRUPTED, Outcome
 from autotl.search.study.chooser import Chooser, Start
 from autotl.search.study.evaluate import Signal
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
+from autotl.search.study.ledger import Ledger
 from autotl.search.study.pausing import Continue, best_paused
 from autotl.search.study.records import TrialRecords
 from autotl.search.study.runner import Runner
 from autotl.search.study.space import SearchSpace
-from autotl.search.study.storage import open_study, tell
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from autotl.search.study.storage import open_study
 
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
-_GONE = "its backbone or method is no longer in the space"
 
 
 class Again:
@@ -79,32 +76,35 @@ class Study:
     ) -> None:
         self.space, self.chooser, self.runner, self.halving = space, chooser, runner, halving
         self.guard, self.records, self.budget = guard, records, budget
-        self.floor, self.reserve, self.on_outcome = floor, reserve, on_outcome
+        self.floor, self.reserve = floor, reserve
         self.n_folds = n_folds
         self.stopped_by, self.stop_reason = "budget", ""
-        self._outcomes: dict[int, Outcome] = {}
-        self._best: dict[bool, Outcome] = {}
-        self._seen: dict[tuple[Any, ...], int] = {}
         self._start: Start | None = None
         self.worker = worker
-        self._n_begun = self._n_waiting = 0
         self._study = open_study(
             space, seed, journal, self._chosen, accept_changes=accept_changes, worker=worker
         )
-        self._adopt()
+        self.ledger = Ledger(
+            self._study, space, records, usable=chooser.knows, on_outcome=on_outcome, worker=worker
+        )
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What the trials have shown, in the order of their numbers."""
-        return [self._outcomes[number] for number in sorted(self._outcomes)]
+        return self.ledger.outcomes
 
     @property
     def best(self) -> Outcome | None:
         """The best probe or tuned network on validation."""
-        best: Outcome | None = None
-        for outcome in self._best.values():
-            best = outcome if outcome.beats(best) else best
-        return best
+        return self.ledger.best
+
+    def sync(self, *, paused: bool = False) -> None:
+        """Take in what other workers have shown.
+
+        Args:
+            paused: Also of trials that were paused, once all workers have ended.
+        """
+        self.ledger.sync(paused=paused)
 
     def run(self) -> None:
         """Take the most promising action for its cost, again and again."""
@@ -132,7 +132,7 @@ class Study:
         best, left = self.best, self._left()
         if left <= 0:
             return None
-        if self._n_waiting:
+        if self.ledger.n_waiting:
             return Again()
         bar = self._bar(best)
         paused = best_paused(self.outcomes, self.halving, bar, left)
@@ -141,7 +141,7 @@ class Study:
             return paused
         if self._gives_up():
             return None
-        starts = self.chooser.starts(self.outcomes, self._seen, bar, left)
+        starts = self.chooser.starts(self.outcomes, self.ledger.seen, bar, left)
         if not starts:
             self.stopped_by = "space" if paused is None else self.stopped_by
             return paused
@@ -161,7 +161,7 @@ class Study:
     def trials_left(self) -> int | None:
         """How many trials may still be begun; None where the clock decides."""
         limit = self.budget.trials
-        return None if limit is None else max(0, limit - self._n_begun)
+        return None if limit is None else max(0, limit - self.ledger.n_begun)
 
     def _gives_up(self) -> bool:
         """Say whether nothing is left that could beat the floor."""
@@ -198,7 +198,7 @@ class Study:
     def _begin(self, outcome: Outcome) -> Outcome:
         """Run a trial, unless it is a repeat or does not fit."""
         candidate = outcome.candidate
-        known = self._seen.setdefault(candidate.key(), outcome.trial)
+        known = self.ledger.seen.setdefault(candidate.key(), outcome.trial)
         if known != outcome.trial:
             outcome.state, outcome.reason = "pruned", f"the same as trial {known}"
             self._close(outcome)
@@ -233,6 +233,8 @@ class Study:
         # A probe may use what the screening left; a tuned trial stops when finishing must start.
         until = self.budget.seconds - self.reserve(self.best)
         try:
+            if states is not None:
+                self.ledger.reopen(outcome)
             kept = self.runner.run(outcome, until, lambda _: self._watch(outcome), states)
             if outcome.state == "complete" and outcome.value is None:  # not a single step
                 outcome.state = "failed"
@@ -271,129 +273,7 @@ class Study:
             outcome.gap = outcome.value - self.floor
         if outcome.state == "complete":
             self.guard.judge(outcome)
-        self._outcomes[outcome.trial] = outcome
-        self._keep_if_best(outcome)
-        self.records.write(outcome)
-        if outcome.state != "paused":
-            self.records.drop_states(outcome.trial)
-            tell(self._study, outcome)
-        self.on_outcome(outcome)
-
-    def _keep_if_best(self, outcome: Outcome) -> None:
-        """Keep the tensors of the best probe, of the best tuned network and of paused trials."""
-        before = self._best.get(outcome.tuned)
-        if outcome.state == "complete" and outcome.beats(before):
-            if before is not None:
-                self.records.drop_predictor(before)
-            self._best[outcome.tuned] = outcome
-        elif outcome.state != "paused":
-            self.records.drop_predictor(outcome)
-
-    def sync(self, *, paused: bool = False) -> None:
-        """Take in what other workers have shown.
-
-        Args:
-            paused: Also of trials that were paused, once all workers have ended.
-        """
-        from optuna.trial import TrialState
-
-        trials = self._study.get_trials(deepcopy=False)
-        self._n_waiting = sum(t.state == TrialState.WAITING for t in trials)
-        for frozen in trials:
-            if frozen.number in self._outcomes or frozen.state == TrialState.WAITING:
-                continue
-            candidate = self.space.from_optuna(frozen.params)
-            if candidate is None:
-                self._take_in_gone(frozen)
-                continue
-            self._seen.setdefault(candidate.key(), frozen.number)
-            if frozen.state.is_finished() or (paused and self._is_paused(frozen.number)):
-                self._take_in(self._recorded(frozen.number, candidate, frozen.value))
-        own = (t.number for t in trials if t.number in self._outcomes and self._own(t))
-        self._n_begun = sum(not self._outcomes[number].lost for number in own)
-
-    def _own(self, frozen: "FrozenTrial") -> bool:
-        """Say whether a trial is this worker's; those that wait are anybody's."""
-        if self.worker is None or frozen.state.name == "WAITING":
-            return True
-        return bool(frozen.user_attrs.get("worker") == self.worker)
-
-    def _is_paused(self, number: int) -> bool:
-        found = self._record(number)
-        return found is not None and found.state == "paused"
-
-    def _record(self, number: int) -> Outcome | None:
-        try:
-            return self.records.read(number)
-        except ModelFormatError:
-            return None
-
-    def _take_in_gone(self, frozen: "FrozenTrial") -> None:
-        """Keep a row of what has left the space, without letting it decide anything."""
-        outcome = self._record(frozen.number) if frozen.state.is_finished() else None
-        if outcome is not None:
-            outcome.state, outcome.reason = "failed", _GONE
-            self._take_in(outcome)
-
-    def _take_in(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.trial] = outcome
-        key = outcome.candidate.key()
-        if outcome.lost and self._seen.get(key) == outcome.trial:
-            del self._seen[key]  # to be run again is no repeat
-        if self.worker is None:  # a worker speaks of its own trials only
-            self.on_outcome(outcome)
-        before, usable = self._best.get(outcome.tuned), self.chooser.knows(outcome.candidate)
-        if usable and outcome.state == "complete" and outcome.beats(before):
-            self._best[outcome.tuned] = outcome
-
-    def _recorded(self, number: int, candidate: Candidate, value: float | None) -> Outcome:
-        """Return what a trial has shown; without its record, the little that Optuna knows."""
-        try:
-            return self.records.read(number)
-        except ModelFormatError as error:
-            return Outcome(
-                trial=number, candidate=candidate, state="failed", reason=str(error), value=value
-            )
-
-    def _adopt(self) -> None:
-        """Take up what an earlier run left: results, paused trials, and those in flight."""
-        from optuna.trial import TrialState
-
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self._own(frozen):
-                self._adopt_one(frozen)
-        self.sync()
-        if self.worker is None:
-            for outcome in self.outcomes:
-                if outcome.reason == INTERRUPTED:
-                    self._run_again(outcome, REPEATED)
-
-    def _adopt_one(self, frozen: "FrozenTrial") -> None:
-        """Take up a trial that an earlier process had begun and not told of."""
-        from optuna.trial import TrialState
-
-        candidate, found = self.space.from_optuna(frozen.params), self._record(frozen.number)
-        if candidate is None:
-            self._study.tell(frozen.number, state=TrialState.FAIL)
-        elif found is None:
-            lost = Outcome(trial=frozen.number, candidate=candidate, state="failed")
-            self._run_again(lost, LOST)
-            self._study.tell(frozen.number, state=TrialState.FAIL)
-        else:
-            self._take_in(found)
-            self._seen[candidate.key()] = frozen.number
-            if not found.open:  # its end was recorded, but not yet told
-                tell(self._study, found)
-
-    def _run_again(self, outcome: Outcome, reason: str) -> None:
-        """Let a trial wait to be run once more."""
-        again = f"trial {outcome.trial} was {reason.split(';')[0]}"
-        self._study.enqueue_trial(
-            self.space.to_optuna(outcome.candidate), user_attrs={"why": again}
-        )
-        outcome.reason = reason
-        self.records.write(outcome)
-        self._take_in(outcome)
+        self.ledger.close(outcome)
 
 
 def _fail(outcome: Outcome, error: Exception) -> None:

@@ -261,3 +261,15 @@ def test_a_backbone_that_training_helps_more_is_trained_first():
     assert first.pair == ("b", "tuned")
     beliefs = made.beliefs(probed)
     assert beliefs["b", "tuned"].mean > beliefs["a", "tuned"].mean + 0.05
+
+
+def test_a_pair_that_only_fails_is_given_up():
+    failures = [
+        outcome(("good", "tuned"), None, trial, state="failed", lr=10.0**-trial)
+        for trial in range(1, 6)
+    ]
+
+    found = chooser(TWO)
+
+    assert ("good", "tuned") in order(found.starts(failures[:4], seen(*failures[:4]), 0.5, 100.0))
+    assert ("good", "tuned") not in order(found.starts(failures, seen(*failures), 0.5, 100.0))
