@@ -6,16 +6,16 @@ import numpy as np
 
 from autotl.errors import InvalidDataError
 
-_N_BETS = 64  # the integral is exact up to 127 outcomes, and nearly so up to thousands
+_N_BETS = 64  # the integral is exact up to 125 outcomes, and nearly so up to thousands
 
 
 def log_e_values(outcomes: np.ndarray) -> np.ndarray:
     """Return the log e-value after each outcome, shape (n_outcomes,).
 
-    Wealth starts at one and is shared out evenly over bets lambda between 0 and 1; each share
-    grows by 1 + lambda x with each outcome x. For outcomes of -1, 0 and 1 that is the uniform
-    mixture of likelihood ratios over theta = (1 + lambda) / 2 in (1/2, 1], in closed form
-    2^(w + l + 1) B(w + 1, l + 1) (1 - I_1/2(w + 1, l + 1)) for w outcomes of 1 and l of -1.
+    Wealth starts at one and is shared out over bets lambda between 0 and 1 with density
+    6 lambda (1 - lambda), most of it in the middle: gaps of 10 to 20 points are where examples can
+    be saved. Each share grows by 1 + lambda x with each outcome x. For w outcomes of 1 and l of -1
+    that is a mixture of likelihood ratios over theta = (1 + lambda) / 2 in (1/2, 1].
 
     The integral over lambda is a sum with weights that are positive and add up to one. So what is
     returned is itself a mixture of bets: its validity does not rest on the sum's precision.
@@ -60,7 +60,9 @@ def log_e_of_counts(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
 def _bets() -> tuple[np.ndarray, np.ndarray]:
     """Return bets in (0, 1) and the logs of the shares of wealth on them (Gauss-Legendre)."""
     nodes, weights = np.polynomial.legendre.leggauss(_N_BETS)
-    return (1 + nodes) / 2, np.log(weights / weights.sum())
+    bets = (1 + nodes) / 2
+    shares = weights * bets * (1 - bets)
+    return bets, np.log(shares / shares.sum())
 
 
 def _log_sum(terms: np.ndarray) -> np.ndarray:

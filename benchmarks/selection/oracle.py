@@ -290,14 +290,14 @@ class Oracle:
         return float(sum(curve.seconds.sum() for curve in self._floors.get(name, ())))
 
     def best(self, name: str) -> float:
-        """Return the best test accuracy that a search of the table can return, floor included.
+        """Return the best test accuracy of any step, floor included: no search can ship more.
 
-        Each curve counts with the step that validation chooses.
+        Every step counts, since time, patience or a pruner may end a trial after any of them.
         """
         found = [c for (s, _, _), curves in self._curves.items() if s == name for c in curves]
         if name in self._floors:
             found.append(self.floor(name))
-        return float(np.nanmax([curve.test_after() for curve in found]))
+        return max(float(curve.test.max()) for curve in found if len(curve))
 
 
 def distance(curve: Curve, params: Mapping[str, Any]) -> float:

@@ -26,7 +26,7 @@ def row(params, validation, *, method="lp_ft", backbone="a/one", name="set1", **
         "test": [v - 0.1 for v in validation], "guard": [],
         "seconds": [0.5] * n, "wall_seconds": [0.6] * n,
         "embed_seconds": 0.001, "extract_seconds": 0.002, "augment_seconds": 0.0,
-        "best_step": int(np.argmax(validation)) + 1,
+        "best_step": int(np.argmax(validation)) + 1 if validation else 0,
         "validation_best": pack(correct), "validation_last": pack(~correct),
         "test_best": pack(correct), "test_last": pack(correct),
     }  # fmt: skip
@@ -142,10 +142,11 @@ def test_a_failed_curve_fails_at_the_same_share_of_another_plan():
     assert len(failed.stretched(20)) == 8
 
 
-def test_the_best_of_a_set_is_what_validation_chooses_in_some_curve_or_floor():
+def test_nothing_of_a_set_is_above_its_best():
     rows = [
-        row(tuned(lr=1e-4), [0.5, 0.7], test=[0.9, 0.6]),  # the lucky first step is not chosen
-        row(tuned(lr=1e-3), [0.6, 0.4], test=[0.65, 0.1]),
+        row(tuned(lr=1e-4), [0.5, 0.7], test=[0.65, 0.6]),  # a trial may be ended after one step
+        row(tuned(lr=1e-3), [0.6, 0.4], test=[0.62, 0.1]),
+        row(tuned(lr=3e-3), [], state="failed", test=[], best_step=0),
         row({}, [0.4], method=FLOOR, backbone="majority", choice=0.4, test=[0.5]),
     ]
     assert Oracle(rows).best("set1") == pytest.approx(0.65)

@@ -119,6 +119,8 @@ class Chooser:
                 candidate = candidate if candidate.key() not in seen else None
             if cost is None:
                 continue
+            if candidate is None:  # what the sampler draws is rarely the cheapest
+                cost = self._cost(pair, self._space.default(*pair), left, successes) or cost
             belief = beliefs[pair]
             gain = self._gain(belief, bar) * successes.chance(pair)
             found.append(

@@ -59,6 +59,7 @@ class FloorGuard:
         self.certifies = len(task.split.guard) > 0
         self._rows = task.split.guard if self.certifies else _validation_rows(task)
         self._walk = self._plan(floor_proba)
+        self._learnt: tuple[list[tuple[int, float | None]], GainBound] | None = None
         self._floor_right: np.ndarray | None = None
         if floor_proba is not None:
             self._floor_right = floor_proba.argmax(axis=1) == task.y[self._rows]
@@ -171,12 +172,14 @@ class FloorGuard:
 
     def _bound(self, outcomes: Sequence[Outcome]) -> GainBound:
         """Return the bound on gains, learnt from trials that it did not select."""
-        curves = [
-            residual_gains(o.history, o.planned_steps)
-            for o in outcomes
-            if _ran_to_its_end(o) and o.unselected and o.planned_steps > 1
+        ended = [
+            o for o in outcomes if _ran_to_its_end(o) and o.unselected and o.planned_steps > 1
         ]
-        return gain_bound(np.array(curves), shipped=self._shipped)
+        shown = [(o.trial, o.value) for o in ended]
+        if self._learnt is None or self._learnt[0] != shown:  # asked after every step
+            curves = [residual_gains(o.history, o.planned_steps) for o in ended]
+            self._learnt = shown, gain_bound(np.array(curves), shipped=self._shipped)
+        return self._learnt[1]
 
     def _detectable(self, judged: Sequence[Outcome]) -> float | None:
         """Return the smallest gap that would mostly be found, at the discordance of the trials."""

@@ -1,6 +1,7 @@
 """Asynchronous successive halving that compares trials at equal cost."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 from autotl.search.study.candidate import Outcome
 
@@ -43,24 +44,30 @@ class CostHalving:
         limit = self.cost(rung)
         if outcome.open and (not outcome.costs or outcome.costs[-1] < limit):
             return None
-        within = [v for v, c in zip(outcome.history, outcome.costs, strict=True) if c <= limit]
-        return max(within or outcome.history[:1], default=None)
+        n_within = bisect_right(outcome.costs, limit)  # costs only grow
+        return max(outcome.history[: max(1, n_within)], default=None)
 
     def holds(self, outcome: Outcome, others: Sequence[Outcome]) -> bool:
         """Say whether a trial that runs may go on past the rung that it has reached."""
+        beside = [*(o for o in others if o.trial != outcome.trial), outcome]
+        return self.frees(outcome, lambda rung: self.reached(beside, rung))
+
+    def frees(self, outcome: Outcome, reached: Callable[[int], list[float]]) -> bool:
+        """Say the same, given what all tuned trials have shown by a rung, its own among them."""
         rung = self.rung(outcome.costs[-1])
         if rung < 0 or len(outcome.history) >= _NEARLY_DONE * outcome.planned_steps:
             return True
-        own = self.value_at(outcome, rung)
-        rivals = [
-            o for o in others if o.trial != outcome.trial and o.tuned and o.state != "failed"
-        ]
-        values = [self.value_at(o, rung) for o in rivals]
-        beside = sorted((v for v in values if v is not None), reverse=True)
-        n_kept = (len(beside) + 1) // FACTOR
+        own, values = self.value_at(outcome, rung), reached(rung)
+        n_kept = len(values) // FACTOR
         if n_kept == 0 or own is None:  # too few to tell
             return True
-        return sum(v > own for v in beside) < n_kept
+        return len(values) - bisect_right(values, own) < n_kept
+
+    def reached(self, outcomes: Sequence[Outcome], rung: int) -> list[float]:
+        """Return what tuned trials have shown within the cost of a rung, ascending."""
+        tuned = (o for o in outcomes if o.tuned and o.state != "failed")
+        values = (self.value_at(o, rung) for o in tuned)
+        return sorted(v for v in values if v is not None)
 
     def crossed(self, outcome: Outcome) -> bool:
         """Say whether the latest step of a trial has reached another rung."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -38,13 +39,14 @@ def best_paused(
         bar: What must be beaten.
         left: Cost that may still be spent.
     """
+    reached = cache(lambda rung: halving.reached(outcomes, rung))
     found = []
     for outcome in outcomes:
         if outcome.state != "paused" or outcome.value is None:
             continue
         n_done = len(outcome.history)
         cost = (outcome.planned_steps - n_done) * outcome.costs[-1] / n_done
-        if cost > left or not halving.holds(outcome, outcomes):
+        if cost > left or not halving.frees(outcome, reached):
             continue
         mean, sd = _gain_to_come(outcomes, n_done / outcome.planned_steps)
         gain = expected_improvement(outcome.value + mean, sd, bar if bar is not None else 0.0)

@@ -116,30 +116,30 @@ class Posterior:
         variance = np.diag(self._covariance(pairs, pairs)).copy()
         if seen:
             # The best of several trials tells how high a pair reaches, the more the surer.
-            noise = [self._noise(p) for p in seen]
-            K = self._covariance(seen, seen) + np.diag(noise) + 1e-9 * np.eye(len(seen))
-            across = self._covariance(pairs, seen)
+            noise = [self._method(p).params_spread ** 2 / len(self._readings[p]) for p in seen]
+            # The samples' luck with a pair stays with it: to others it is noise.
+            luck = np.array([self._sampling(max(self._readings[p])) for p in seen])
+            K = self._covariance(seen, seen) + np.diag(noise + luck) + 1e-9 * np.eye(len(seen))
+            same = np.array([[p == q for q in seen] for p in pairs]) * luck
+            across = self._covariance(pairs, seen) + same
+            variance += same.sum(axis=1)
             residual = np.array([max(self._readings[p]) - self._mean(p) for p in seen])
             solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
             mean = mean + across @ solved[:, 0]
             variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
-        spread = [self._params_variance(p[1]) / (1 + self.tried(p)) for p in pairs]
+        # Of n draws the next exceeds the best by about 1 / n of their spread.
+        of_params = {method: self._params_variance(method) for method in {p[1] for p in pairs}}
+        spread = [of_params[p[1]] / (1 + self.tried(p)) ** 2 for p in pairs]
         sd = np.sqrt(np.clip(variance, 1e-9, None) + spread)
         return [self._backward(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
 
     def _mean(self, pair: Pair) -> float:
         return self._parts[pair[0]][0] + self._gains.get(pair, self._method(pair).gain)
 
-    def _noise(self, pair: Pair) -> float:
-        """Return the variance of the best reading of a pair around how high it reaches."""
-        readings = self._readings[pair]
-        assumed = self._method(pair).params_spread ** 2
-        return assumed / len(readings) + self._sampling(max(readings))
-
     def _params_variance(self, method: str) -> float:
         """Return the variance that parameters make: as assumed, and as pairs so far have shown."""
         own = [values for (_, m), values in self._readings.items() if m == method]
-        squares = sum(float(np.var(values)) * len(values) for values in own)
+        squares = sum(float(np.var(values)) * len(values) for values in own if len(values) > 1)
         n_free = sum(len(values) - 1 for values in own)
         assumed = self._methods[method].params_spread ** 2
         return (_ASSUMED * assumed + squares) / (_ASSUMED + n_free)
@@ -152,8 +152,10 @@ class Posterior:
         return 1 / (self._n_samples * p * (1 - p))
 
     def _covariance(self, rows: Sequence[Pair], columns: Sequence[Pair]) -> np.ndarray:
-        one_backbone = np.array([[a[0] == b[0] for b in columns] for a in rows], float)
-        one_method = np.array([[a[1] == b[1] for b in columns] for a in rows], float)
+        one_backbone, one_method = (
+            np.equal.outer([p[i] for p in rows], [p[i] for p in columns]).astype(float)
+            for i in range(2)
+        )
         parts = np.array([self._parts[a[0]][1] ** 2 for a in rows])[:, None]
         methods = np.array([self._method(a).spread ** 2 for a in rows])[:, None]
         own = np.array([self._method(a).pair_spread ** 2 for a in rows])[:, None]

@@ -186,15 +186,25 @@ def test_improvement_grows_with_mean_and_doubt():
     assert Belief(mean=0.8, sd=0.1).chance(0.9) == pytest.approx(0.1587, abs=1e-3)
 
 
-@given(pairs, st.integers(5, 500), st.integers(5, 500))
+@given(st.sampled_from(list(BACKBONES)), st.integers(5, 500), st.integers(5, 500))
 @settings(max_examples=40, deadline=None)
-def test_a_value_on_few_samples_moves_beliefs_less(pair, n, more):
-    before = belief([], pair).mean
+def test_a_value_on_few_samples_says_less_of_other_pairs(backbone, n, more):
+    told, other = [((backbone, "probe"), 0.5)], (backbone, "tuned")
+    before = belief([], other).mean
 
-    few = belief([(pair, 0.5)], pair, n_samples=min(n, more)).mean
-    many = belief([(pair, 0.5)], pair, n_samples=max(n, more)).mean
+    few = belief(told, other, n_samples=min(n, more)).mean
+    many = belief(told, other, n_samples=max(n, more)).mean
 
     assert abs(few - before) <= abs(many - before) + 1e-9
+
+
+def test_luck_with_the_samples_stays_with_a_pair_and_promises_it_nothing():
+    told = [(("a", "tuned"), 0.9)] * 3
+
+    few, many = (belief(told, ("a", "tuned"), n_samples=n) for n in (30, 3000))
+
+    assert few.mean == pytest.approx(0.9, abs=0.02)
+    assert few.improvement(0.9) < 1.5 * many.improvement(0.9)
 
 
 def test_a_perfect_score_on_few_samples_leaves_room_for_a_gain():
