@@ -191,6 +191,38 @@ def power_table(rng: np.random.Generator, repetitions: int) -> dict[str, Any]:
     return content
 
 
+# Accuracies beside a floor of .8 that errs independently.
+PLANTED = {
+    "ruinous rate, 10 classes": 0.1,
+    "shuffled labels": 0.35,
+    "shuffled pixels": 0.5,
+    "far domain": 0.7,
+    "as good": FLOOR,
+    "helpful": 0.9,
+}
+
+
+def planted_cases(rng: np.random.Generator, repetitions: int) -> dict[str, Any]:
+    """(b, continued) Judge candidates like those that are planted in real searches."""
+    sizes = (90, 500)
+    print("\n| planted | accuracy |" + "".join(f" stopped of {n}, after |" for n in sizes))
+    print("|---|---|---|---|")
+    content: dict[str, Any] = {}
+    for name, accuracy in PLANTED.items():
+        content[name] = row = {}
+        for n in sizes:
+            walk = plan_walk("accuracy", np.zeros(n, int))
+            found = [
+                certify(walk, rng.random(n) < accuracy, rng.random(n) < FLOOR)
+                for _ in range(repetitions)
+            ]
+            at = [c.n_examples for c in found if c.finding == "negative"]
+            row[str(n)] = {"stopped": len(at) / len(found), "examples": float(np.mean(at or [n]))}
+        cells = [f"{r['stopped']:.2f}, {r['examples']:.0f}" for r in row.values()]
+        print(f"| {name} | {accuracy} | " + " | ".join(cells) + " |")
+    return content
+
+
 def false_flags(rng: np.random.Generator, repetitions: int) -> dict[str, Any]:
     """(c) Flag candidates of which some are as good as the floor and some worse."""
     n, n_candidates = 500, 40
@@ -334,6 +366,7 @@ def main() -> None:
         "false_stops": (false_stops, 2000),
         "pruner": (pruner_false_stops, 400),
         "power": (power_table, 400),
+        "planted": (planted_cases, 1000),
         "flags": (false_flags, 100),
         "early": (early_stops, 60),
         "detection": (detection, 1000),

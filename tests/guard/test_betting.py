@@ -17,8 +17,10 @@ def test_e_value_is_the_mixture_integrated(wins, losses):
 
     found = np.exp(log_e_of_counts(np.array(wins), np.array(losses)))
 
-    likelihood_ratio = lambda t: 2.0 ** (wins + losses) * t**wins * (1 - t) ** losses  # noqa: E731  # the integrand
-    integral = 2 * quad(likelihood_ratio, 0.5, 1)[0]
+    def wealth(bet):
+        return 6 * bet * (1 - bet) * (1 + bet) ** wins * (1 - bet) ** losses
+
+    integral = quad(wealth, 0, 1)[0]
     assert found == pytest.approx(integral, rel=1e-7)
     if len(outcomes):
         assert np.exp(log_e_values(outcomes)[-1]) == pytest.approx(found)
@@ -26,16 +28,21 @@ def test_e_value_is_the_mixture_integrated(wins, losses):
 
 @pytest.mark.parametrize(("wins", "losses"), [(300, 250), (500, 400), (900, 1000)])
 def test_e_value_matches_the_closed_form_far_out(wins, losses):
-    n = wins + losses
-    upper = 1 - betainc(wins + 1, losses + 1, 0.5)
-
-    closed = np.log(2) + n * np.log(2) + betaln(wins + 1, losses + 1) + np.log(upper)
+    # In theta = (1 + bet) / 2, a difference of two incomplete beta functions.
+    parts = [
+        np.log(factor) + betaln(a, losses + 2) + np.log(1 - betainc(a, losses + 2, 0.5))
+        for factor, a in ((2, wins + 2), (1, wins + 1))
+    ]
+    scale = np.log(24) + (wins + losses) * np.log(2)
+    closed = scale + parts[0] + np.log1p(-np.exp(parts[1] - parts[0]))
 
     assert log_e_of_counts(np.array(wins), np.array(losses)) == pytest.approx(closed, abs=1e-6)
 
 
 def test_e_value_stays_finite_against_overwhelming_evidence():
-    assert log_e_of_counts(np.array(0), np.array(3000)) == pytest.approx(-np.log(3001), abs=0.1)
+    assert log_e_of_counts(np.array(0), np.array(3000)) == pytest.approx(
+        np.log(6 / (3002 * 3003)), abs=0.2
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def test_seven_losses_in_a_row_are_enough():
 
     assert found.finding == "negative"
     assert found.n_examples == 7
-    assert found.log_e_negative == pytest.approx(np.log((2**11 - 1) / 11))
+    wealth = 6 * (3 * (2**12 - 1) / 12 - (2**13 - 1) / 13 - 2 * (2**11 - 1) / 11)
+    assert found.log_e_negative == pytest.approx(np.log(wealth))
 
 
 @settings(max_examples=60, deadline=None)
