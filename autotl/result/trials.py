@@ -75,7 +75,7 @@ def _stop_sentence(result: Mapping[str, Any]) -> str:
     return {
         "budget": "The search ended because its budget was used.",
         "trials": "The search ended because its number of trials was reached.",
-        "space": "The search ended because nothing was left to try that fits the time.",
+        "space": "The search ended because nothing left promised a gain in the time.",
         "interrupt": "The search was interrupted.",
     }.get(str(result.get("stopped_by")), "")
 

@@ -103,6 +103,7 @@ class Search:
         self.finisher, finisher.latency_ms = finisher, self.latency_ms
         study, rows = self._study(screened, sessions, finisher)
         finisher.hurried = self.stopped_by == "interrupt"
+        finisher.gave_up = self.stopped_by == "floor"
         guarded = self.guard_summary = study.guard.summary(study.outcomes)
         with deferred(self._interrupt):
             best = study.best

@@ -19,6 +19,7 @@ from autotl.search.finish.contest import Contest, Standing
 from autotl.search.finish.ensemble import Ensemble, build_ensemble
 from autotl.search.finish.finalists import ShippingRule
 from autotl.search.finish.refit import REPORT_SECONDS, Refit, Refitted
+from autotl.search.finish.repeats import Repeats
 from autotl.search.floor.baselines import Baseline
 from autotl.search.floor.measurement import FloorMeasurement
 from autotl.search.limits import measure_latency_ms
@@ -117,6 +118,8 @@ class Finisher:
         self.budget, self.progress, self.seed = budget, progress, seed
         self.hurried = False
         """Whether the user waits for the end: what is not needed for a result is left out."""
+        self.gave_up = False
+        """Whether the search ended because nothing could beat the floor: nothing to compare."""
         self.latency_ms: dict[str, float] = {}
         """Milliseconds for one sample by backbone, as far as they were measured."""
 
@@ -169,7 +172,12 @@ class Finisher:
         if best is not None and spec is not None and session is not None:
             first = Contender(outcome=best, spec=spec, session=session)
             contest = self._contest()
-            standing = contest.run(first, contenders, rule, self._until)
+            if self.gave_up:
+                standing = Standing(
+                    task=self.task, finalist=first, finalists=[first], repeats=Repeats()
+                )
+            else:
+                standing = contest.run(first, contenders, rule, self._until)
             notes += contest.notes
             if ensemble and not self.hurried:
                 library = [c for c in contenders if c.outcome.trial not in rule.negative]

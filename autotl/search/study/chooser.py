@@ -19,6 +19,8 @@ _OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing 
 _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
 _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
 _MOST_FAILURES = 5  # of a pair without a success
+_LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started
+_NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
 _LEAST_TRIED = 3  # backbones before a search may give up on all of them
 
 
@@ -92,21 +94,26 @@ class Chooser:
 
     def starts(
         self, outcomes: Sequence[Outcome], seen: Mapping[tuple[object, ...], int],
-        best: float | None, left: float,
+        floor: float | None, left: float,
     ) -> list[Start]:  # fmt: skip
         """Return what could be started in `left` seconds, the most promising for its cost first.
+
+        What promises next to nothing is left out, unless it is trials that are counted.
 
         Args:
             outcomes: What trials have shown.
             seen: Keys of the candidates that were tried.
-            best: The best value so far, the floor's included.
+            floor: The floor's value; None where nothing could be measured.
             left: Seconds that trials may still take.
         """
         posterior, successes = self._posterior(outcomes), _Successes(outcomes)
         beliefs = dict(zip(self._pairs, posterior.beliefs(self._pairs), strict=True))
-        bar = None if best is None else posterior.within(best)
+        # What was reached is believed no more than other pairs are: without the samples' luck.
+        bars = [v for v in (floor, posterior.reached()) if v is not None]
+        bar = posterior.within(max(bars)) if bars else None
         found: list[Start] = []
-        for pair in self._pairs:
+        pairs = self._pairs if math.isinf(left) else self._worthwhile(beliefs, outcomes, bar)
+        for pair in pairs:
             candidate, open_ = self._next_of(pair, seen)
             if not open_ or successes.given_up(pair):
                 continue
@@ -141,6 +148,32 @@ class Chooser:
             return self._planner.cost(self._space.adaptations[pair[1]], candidate, left)
         except Exception:  # noqa: BLE001  # backbones are plugin code
             return None if successes.failed(pair) else 0.0
+
+    def _worthwhile(
+        self, beliefs: Mapping[Pair, Belief], outcomes: Sequence[Outcome], best: float | None
+    ) -> list[Pair]:
+        """Return the pairs with a chance to beat the best, and the probes to look at them by."""
+        if best is None:
+            return self._pairs
+        looked_at = {o.candidate.backbone for o in outcomes if o.ran}
+        able = {pair for pair in self._pairs if self._promises(beliefs[pair], best)}
+        to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
+        probes = {a for a, spec in self._space.adaptations.items() if not spec.trains_backbone}
+        return [p for p in self._pairs if p in able or (p[0] in to_look_at and p[1] in probes)]
+
+    def _promises(self, belief: Belief, best: float) -> bool:
+        """Say whether a trial may remove more than a trifle of the errors that the best makes."""
+        if not self._scale.share:
+            return belief.chance(best) >= _NO_CHANCE
+        return self._gain(belief, best) >= _LEAST_GAIN * (1 - best)
+
+    def _unseen(self, outcomes: Sequence[Outcome], best: float | None) -> set[str]:
+        """Return backbones to be looked at whatever is expected: few were, and none is good."""
+        values = {o.candidate.backbone: o.value for o in outcomes if o.value is not None}
+        leads = best is not None and any(v >= best for v in values.values())
+        if leads or len(values) >= _LEAST_TRIED:
+            return set()
+        return set(self._expected) - set(values)
 
     def _looking_first(self, starts: list[Start], looked_at: set[str]) -> list[Start]:
         """Put a probe before the first training of its backbone: it is cheap, and tells most."""
@@ -178,13 +211,20 @@ class Chooser:
         """Say whether a candidate's backbone can be used today."""
         return candidate.backbone in self._expected
 
-    def hopeless(self, outcomes: Sequence[Outcome], floor: float, share_used: float) -> str:
+    def hopeless(
+        self,
+        outcomes: Sequence[Outcome],
+        floor: float,
+        share_used: float,
+        starts: Sequence[Start] | None = None,
+    ) -> str:
         """Say why nothing is left that could beat the floor, or "".
 
         Args:
             outcomes: What trials have shown.
             floor: The floor's validation value.
             share_used: Share of the budget that is gone.
+            starts: What could be started; None stands for all pairs.
         """
         values: dict[str, float] = {}
         for o in outcomes:
@@ -194,7 +234,9 @@ class Chooser:
         tried_all = len(values) >= min(_LEAST_TRIED, len(self._expected))
         if not tried_all or max(values.values()) > floor:
             return ""
-        chance = max(b.chance(floor) for b in self.beliefs(outcomes).values())
+        beliefs = self.beliefs(outcomes)
+        left = beliefs if starts is None else {s.pair for s in starts}
+        chance = max((beliefs[pair].chance(floor) for pair in left), default=0.0)
         bar = _HALF_TIME_CHANCE if share_used >= 0.5 else _LITTLE_CHANCE
         if chance >= bar:
             return ""

@@ -29,6 +29,7 @@ class Planner:
     def __init__(self, task: Task, screened: Mapping[str, Screened], budget: Budget) -> None:
         self._task, self._screened, self._budget = task, screened, budget
         self._costs = {name: CostModel(s.session) for name, s in screened.items()}
+        self._untimable: set[str] = set()
         folds = task.split.folds
         self._fold_sizes = sum(len(f.train) for f in folds), sum(len(f.validation) for f in folds)
 
@@ -72,6 +73,8 @@ class Planner:
             tuned = spec.max_steps(candidate.params) if spec.trains_backbone else 0
             return (1 + tuned) * (1 + params / _UNIT_PARAMS)
         n_steps = self.steps_that_fit(spec, candidate, left)
+        if n_steps == 0 and spec.trains_backbone and self._timed_now(name):
+            n_steps = self.steps_that_fit(spec, candidate, left)
         if n_steps == 0:
             return None
         costs = self._costs[name]
@@ -96,6 +99,17 @@ class Planner:
         share = 1 + len(rows) / self._fold_sizes[0]
         n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)
         return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
+
+    def _timed_now(self, backbone: str) -> bool:
+        """Time a backbone that was not: a guess alone does not keep it from being tuned."""
+        if self._costs[backbone].profile is not None or backbone in self._untimable:
+            return False
+        try:
+            self.profile(backbone)
+        except Exception:  # noqa: BLE001  # networks are plugin code; the guess stands
+            self._untimable.add(backbone)
+            return False
+        return True
 
     def profile(self, backbone: str) -> None:
         """Time the layers of a backbone that is about to be tuned, once."""

@@ -14,6 +14,7 @@ Pair = tuple[str, str]
 _LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
 _ASSUMED = 3  # differences between trials that the assumed spread of parameters counts as
 _EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
+_FAR, _N_POINTS = 8.0, 129  # standard deviations, and points of integration on them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +57,32 @@ class Belief:
     Args:
         mean: Of its value.
         sd: Standard deviation, parameters not yet chosen.
+        log_odds: The same in log-odds, in which shares are Gaussian; None where values are none.
     """
 
     mean: float
     sd: float
+    log_odds: tuple[float, float] | None = None
 
     def improvement(self, best: float) -> float:
         """Return the expected improvement on `best`."""
-        return expected_improvement(self.mean, self.sd, best)
+        if self.log_odds is None:
+            return expected_improvement(self.mean, self.sd, best)
+        if best >= 1:
+            return 0.0
+        mean, sd = self.log_odds
+        low = (_of_share(best) - mean) / sd
+        z = np.linspace(max(low, -_FAR), max(low, 0.0) + _FAR, _N_POINTS)
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        beyond = 1 / (1 + np.exp(-(mean + sd * z))) - best
+        return float((beyond.clip(0) * density).sum() * (z[1] - z[0]))
 
     def chance(self, bar: float) -> float:
         """Return the probability of a value above `bar`."""
-        return _normal_cdf((self.mean - bar) / max(self.sd, 1e-9))
+        if self.log_odds is None:
+            return _normal_cdf((self.mean - bar) / max(self.sd, 1e-9))
+        mean, sd = self.log_odds
+        return _normal_cdf((mean - _of_share(bar)) / sd)
 
 
 class Posterior:
@@ -108,30 +123,61 @@ class Posterior:
         return len(self._readings.get(pair, ()))
 
     def beliefs(self, pairs: Sequence[Pair]) -> list[Belief]:
-        """Return what to expect of the next trial of each pair."""
+        """Return what is expected to be known of each pair after its next trial.
+
+        That is the knowledge gradient's view (Frazier et al. 2009): a trial is worth as much as
+        it may change what is believed, not as much as its reading may be lucky.
+        """
         if not pairs:
             return []
-        seen = list(self._readings)
-        mean = np.array([self._mean(p) for p in pairs])
-        variance = np.diag(self._covariance(pairs, pairs)).copy()
-        if seen:
-            # The best of several trials tells how high a pair reaches, the more the surer.
-            noise = [self._method(p).params_spread ** 2 / len(self._readings[p]) for p in seen]
-            # The samples' luck with a pair stays with it: to others it is noise.
-            luck = np.array([self._sampling(max(self._readings[p])) for p in seen])
-            K = self._covariance(seen, seen) + np.diag(noise + luck) + 1e-9 * np.eye(len(seen))
-            same = np.array([[p == q for q in seen] for p in pairs]) * luck
-            across = self._covariance(pairs, seen) + same
-            variance += same.sum(axis=1)
-            residual = np.array([max(self._readings[p]) - self._mean(p) for p in seen])
-            solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
-            mean = mean + across @ solved[:, 0]
-            variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
+        mean, variance = self._latent(pairs)
+        tried = np.array([self.tried(p) for p in pairs])
+        # Another trial on the same samples tells nothing new but what other parameters do.
+        noise = [
+            self._method(p).params_spread ** 2 + self._sampling(m)
+            for p, m in zip(pairs, mean, strict=True)
+        ]
+        learnt = np.where(tried > 0, 0.0, variance**2 / (variance + np.array(noise)))
         # Of n draws the next exceeds the best by about 1 / n of their spread.
         of_params = {method: self._params_variance(method) for method in {p[1] for p in pairs}}
-        spread = [of_params[p[1]] / (1 + self.tried(p)) ** 2 for p in pairs]
-        sd = np.sqrt(np.clip(variance, 1e-9, None) + spread)
+        spread = np.array([of_params[p[1]] for p in pairs]) / (1 + tried) ** 2
+        sd = np.sqrt(learnt + spread)
         return [self._backward(float(m), float(s)) for m, s in zip(mean, sd, strict=True)]
+
+    def reached(self) -> float | None:
+        """Return the highest value that is believed to have been reached, luck taken off."""
+        seen = list(self._readings)
+        if not seen:
+            return None
+        solved, _ = self._solved(seen)
+        K = self._covariance(seen, seen) + np.diag([self._noise(p) for p in seen])
+        mean = np.array([self._mean(p) for p in seen]) + K @ solved[:, 0]
+        return self._backward(float(mean.max()), 0.0).mean
+
+    def _latent(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and variances of how high pairs reach, given the readings."""
+        mean = np.array([self._mean(p) for p in pairs])
+        variance = np.diag(self._covariance(pairs, pairs)).copy()
+        if not self._readings:
+            return mean, variance
+        solved, across = self._solved(pairs)
+        variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
+        return mean + across @ solved[:, 0], np.clip(variance, 1e-9, None)
+
+    def _solved(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what readings, and pairs' covariances with them, weigh; and the covariances."""
+        seen = list(self._readings)
+        best = np.array([max(self._readings[p]) for p in seen])
+        # The best of several trials tells how high a pair reaches, the more the surer.
+        noise = [self._noise(p) + self._sampling(odds) for p, odds in zip(seen, best, strict=True)]
+        K = self._covariance(seen, seen) + np.diag(noise) + 1e-9 * np.eye(len(seen))
+        across = self._covariance(pairs, seen)
+        residual = best - np.array([self._mean(p) for p in seen])
+        return np.linalg.solve(K, np.column_stack([residual, across.T])), across
+
+    def _noise(self, pair: Pair) -> float:
+        """Return the variance of the best of a pair's trials around how high it reaches."""
+        return self._method(pair).params_spread ** 2 / self.tried(pair)
 
     def _mean(self, pair: Pair) -> float:
         return self._parts[pair[0]][0] + self._gains.get(pair, self._method(pair).gain)
@@ -184,7 +230,13 @@ class Posterior:
         if not self._share:
             return Belief(mean=mean, sd=sd)
         p = 1 / (1 + np.exp(-mean))
-        return Belief(mean=float(p), sd=float(sd * max(p * (1 - p), _EDGE)))
+        spread = float(sd * max(p * (1 - p), _EDGE))
+        return Belief(mean=float(p), sd=spread, log_odds=(mean, sd))
+
+
+def _of_share(share: float) -> float:
+    p = min(max(share, _EDGE), 1 - _EDGE)
+    return float(np.log(p / (1 - p)))
 
 
 def _log_odds(share_and_spread: tuple[float, float]) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from autotl.search.study.space import SearchSpace
 from autotl.search.study.storage import open_study
 
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
+_ENOUGH_SEEN = 0.25  # of a trial's steps, before it may be given up at half time
 
 
 class Again:
@@ -139,9 +140,9 @@ class Study:
         if self.trials_left == 0:
             self.stopped_by = "trials"
             return paused
-        if self._gives_up():
+        starts = self.chooser.starts(self.outcomes, self.ledger.seen, self.floor, left)
+        if self._gives_up(starts):
             return None
-        starts = self.chooser.starts(self.outcomes, self.ledger.seen, bar, left)
         if not starts:
             self.stopped_by = "space" if paused is None else self.stopped_by
             return paused
@@ -163,15 +164,26 @@ class Study:
         limit = self.budget.trials
         return None if limit is None else max(0, limit - self.ledger.n_begun)
 
-    def _gives_up(self) -> bool:
+    def _gives_up(self, starts: list[Start]) -> bool:
         """Say whether nothing is left that could beat the floor."""
-        if self.floor is None or self.budget.trials is not None:
-            return False
-        used = self.budget.elapsed() / self.budget.seconds
-        reason = self.chooser.hopeless(self.outcomes, self.floor, used)
+        reason = self._hopeless(self.outcomes, starts)
         if reason:
             self.stopped_by, self.stop_reason = "floor", reason
         return bool(reason)
+
+    def _hopeless(self, outcomes: list[Outcome], starts: list[Start] | None = None) -> str:
+        if self.floor is None or not self.budget.timed:
+            return ""
+        used = self.budget.elapsed() / self.budget.seconds
+        return self.chooser.hopeless(outcomes, self.floor, used, starts)
+
+    def _last_hope(self, outcome: Outcome) -> str:
+        """Say why a trial that runs is the last hope, and a poor one, at half time; or ""."""
+        known = len(outcome.history) >= _ENOUGH_SEEN * outcome.planned_steps
+        late = self.budget.elapsed() >= 0.5 * self.budget.seconds
+        if not (known and late) or self.guard.spares(outcome.trial):
+            return ""
+        return self._hopeless([*self.outcomes, outcome])
 
     def _chosen(self) -> Start | None:
         """Return what was chosen for the trial that is being asked for, once."""
@@ -256,7 +268,7 @@ class Study:
         spec = self.space.adaptations[outcome.candidate.adaptation]
         if not spec.trains_backbone or len(outcome.history) >= outcome.planned_steps:
             return None  # solved, not trained: a path of strengths is not a learning curve
-        reason = self.guard.watch(outcome, self.outcomes)
+        reason = self.guard.watch(outcome, self.outcomes) or self._last_hope(outcome)
         if reason:
             return "pruned", reason
         if self.guard.spares(outcome.trial) or not self.halving.crossed(outcome):

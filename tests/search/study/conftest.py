@@ -106,7 +106,7 @@ def cost(spec, candidate, left):
 
 def make_study(
     folder=None, *, trials=None, runner=None, backbones=("a", "b"), methods=(PROBE, TUNED),
-    seed=0, worker=None, floor=0.1, earlier=0.0, accept_changes=False, on_outcome=None, cost=cost,
+    seed=8, worker=None, floor=0.1, earlier=0.0, accept_changes=False, on_outcome=None, cost=cost,
 ):  # fmt: skip
     space = SearchSpace(list(backbones), methods)
     screened = {

@@ -198,13 +198,17 @@ def test_a_value_on_few_samples_says_less_of_other_pairs(backbone, n, more):
     assert abs(few - before) <= abs(many - before) + 1e-9
 
 
-def test_luck_with_the_samples_stays_with_a_pair_and_promises_it_nothing():
+def test_luck_with_the_samples_is_taken_off_and_promises_nothing():
     told = [(("a", "tuned"), 0.9)] * 3
+    few, many = (posterior(told, n_samples=n) for n in (30, 3000))
 
-    few, many = (belief(told, ("a", "tuned"), n_samples=n) for n in (30, 3000))
+    assert few.reached() < many.reached() < 0.9
+    (one,), (other,) = (p.beliefs([("a", "tuned")]) for p in (few, many))
+    assert one.log_odds[1] == pytest.approx(other.log_odds[1])
 
-    assert few.mean == pytest.approx(0.9, abs=0.02)
-    assert few.improvement(0.9) < 1.5 * many.improvement(0.9)
+
+def test_nothing_is_reached_before_a_trial():
+    assert posterior().reached() is None
 
 
 def test_a_perfect_score_on_few_samples_leaves_room_for_a_gain():
@@ -231,3 +235,10 @@ def test_parameters_that_change_little_are_expected_to_go_on_so():
     for pair in (("a", "tuned"), ("b", "tuned")):  # of the method, on any backbone
         assert belief(alike, pair).sd < belief(apart, pair).sd
     assert belief(alike, ("a", "tuned")).sd < belief(alike[:1], ("a", "tuned")).sd / 2
+
+
+def test_what_was_reached_on_many_samples_is_what_was_read():
+    told = [(("a", "tuned"), 0.9), (("a", "tuned"), 0.7), (("b", "probe"), 0.75)]
+
+    assert posterior(told).reached() == pytest.approx(0.9, abs=1e-6)
+    assert 0.8 < posterior(told, n_samples=30).reached() < 0.9
