@@ -13,11 +13,12 @@ from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio
 from autotl.search.study.posterior import Belief, MethodPrior, Pair, Posterior, Scale
 from autotl.search.study.space import SearchSpace
-from autotl.specs import AdaptationSpec
+from autotl.specs import AdaptationSpec, Range
 
 _OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing costs nothing
 _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
 _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
+_FRACTIONS = 5  # freeze fractions that are looked at for one that fits
 _MOST_FAILURES = 5  # of a pair without a success
 _LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started
 _NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
@@ -34,6 +35,7 @@ class Start:
         belief: What to expect of it.
         cost: Seconds, or rough units where trials replace the clock.
         gain: Expected improvement on the best so far.
+        least_frozen: Share of the layer groups that must stay frozen for a trial to fit the time.
     """
 
     pair: Pair
@@ -41,6 +43,7 @@ class Start:
     belief: Belief
     cost: float
     gain: float
+    least_frozen: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -134,7 +137,23 @@ class Chooser:
                 Start(pair=pair, candidate=candidate, belief=belief, cost=cost, gain=gain)
             )
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
-        return self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+        found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+        if found and found[0].candidate is None:
+            frozen = self._least_frozen(found[0].pair, left, successes)
+            found[0] = replace(found[0], least_frozen=frozen)
+        return found
+
+    def _least_frozen(self, pair: Pair, left: float, successes: "_Successes") -> float:
+        """Return the smallest freeze fraction, of a few, with which a trial fits."""
+        dimension = self._space.adaptations[pair[1]].space.get("freeze_fraction")
+        if not isinstance(dimension, Range):
+            return 0.0
+        fractions = [float(f) for f in np.linspace(dimension.low, dimension.high, _FRACTIONS)]
+        for fraction in fractions[:-1]:
+            candidate = self._space.default(*pair, freeze_fraction=fraction)
+            if self._cost(pair, candidate, left, successes) is not None:
+                return fraction
+        return fractions[-1]
 
     def _cost(
         self, pair: Pair, candidate: Candidate, left: float, successes: "_Successes"

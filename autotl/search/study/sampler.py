@@ -57,8 +57,12 @@ class TransferSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Return a value of any other parameter."""
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+        """Return a value of any other parameter; no more layers are trained than fit the time."""
+        value = self._tpe.sample_independent(study, trial, param_name, param_distribution)
+        start = self._chosen.get(trial.number)
+        if start is not None and param_name == self._space.key(start.pair[1], "freeze_fraction"):
+            return max(value, start.least_frozen)
+        return value
 
     def after_trial(
         self,

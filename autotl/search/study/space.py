@@ -53,7 +53,8 @@ class SearchSpace:
         }
         return len(kinds) == 1 and not isinstance(dimensions[0], Choice)
 
-    def _key(self, adaptation: str, name: str) -> str:
+    def key(self, adaptation: str, name: str) -> str:
+        """Return what Optuna calls a parameter of a method."""
         return name if name in self._shared else f"{adaptation}.{name}"
 
     def default(self, backbone: str, adaptation: str, **changes: Any) -> Candidate:
@@ -86,7 +87,7 @@ class SearchSpace:
 
     def to_optuna(self, candidate: Candidate) -> dict[str, Any]:
         """Return a candidate as the parameters that Optuna stores."""
-        named = {self._key(candidate.adaptation, k): v for k, v in candidate.params.items()}
+        named = {self.key(candidate.adaptation, k): v for k, v in candidate.params.items()}
         return {"backbone": candidate.backbone, "adaptation": candidate.adaptation, **named}
 
     def from_optuna(self, params: Mapping[str, Any]) -> Candidate | None:
@@ -94,7 +95,7 @@ class SearchSpace:
         adaptation = self.adaptations.get(params.get("adaptation", ""))
         if adaptation is None or params.get("backbone") not in self.backbones:
             return None
-        keys = {name: self._key(adaptation.name, name) for name in adaptation.space}
+        keys = {name: self.key(adaptation.name, name) for name in adaptation.space}
         if not all(key in params for key in keys.values()):
             return None
         values = {name: params[key] for name, key in keys.items()}
@@ -111,7 +112,7 @@ class SearchSpace:
         }
         if adaptation is not None:
             for name, dimension in self.adaptations[adaptation].space.items():
-                found[self._key(adaptation, name)] = _distribution(dimension)
+                found[self.key(adaptation, name)] = _distribution(dimension)
         return found
 
     def suggest(self, trial: "optuna.trial.Trial") -> Candidate:
@@ -120,7 +121,7 @@ class SearchSpace:
         adaptation = trial.suggest_categorical("adaptation", sorted(self.adaptations))
         params: dict[str, Any] = {}
         for name, dimension in self.adaptations[adaptation].space.items():
-            key = self._key(adaptation, name)
+            key = self.key(adaptation, name)
             if isinstance(dimension, Choice):
                 params[name] = trial.suggest_categorical(key, list(dimension.options))
             elif dimension.integer:

@@ -273,3 +273,20 @@ def test_a_pair_that_only_fails_is_given_up():
 
     assert ("good", "tuned") in order(found.starts(failures[:4], seen(*failures[:4]), 0.5, 100.0))
     assert ("good", "tuned") not in order(found.starts(failures, seen(*failures), 0.5, 100.0))
+
+
+def test_a_drawn_trial_freezes_what_it_must_to_fit():
+    depths = replace(
+        TUNED, space={**TUNED.space, "freeze_fraction": Range(low=0.0, high=1.0)},
+        defaults={**TUNED.defaults, "freeze_fraction": 1.0},
+    )  # fmt: skip
+    made = chooser({"a": (0.8, 0.05)}, specs=[depths])
+    made._planner.cost = lambda spec, candidate, left: (
+        1.0 if candidate.params["freeze_fraction"] >= 0.5 else None
+    )
+    tried = Candidate(backbone="a", adaptation="tuned", params=depths.defaults)
+
+    (first,) = made.starts([], {tried.key(): 0}, 0.5, 100.0)
+
+    assert first.candidate is None
+    assert first.least_frozen == 0.5

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -45,6 +47,15 @@ def test_the_pair_is_the_chooser_s_and_the_rest_is_drawn(study):
 
     assert {(c.backbone, c.adaptation) for c in drawn} == {("b/two", "fine_tune")}
     assert len({c.params["lr"] for c in drawn}) == 4
+
+
+def test_no_more_layers_are_trained_than_fit(study):
+    limited = replace(start("b/two", "fine_tune"), least_frozen=0.6)
+
+    drawn = [ask(study, limited)[0].params["freeze_fraction"] for _ in range(12)]
+
+    assert min(drawn) == 0.6
+    assert len(set(drawn)) > 1
 
 
 def test_a_choice_serves_one_trial_only(study):
