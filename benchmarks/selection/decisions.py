@@ -1,5 +1,7 @@
 """How long decisions take beyond Optuna's own ask, report and tell, on the same storage.
 
+Optuna is given the very trials that autotl chose, and draws with TPE what autotl let it draw.
+
 Seconds are of the processor: they compare on a machine that has other work, and leave out what a
 disk takes, which both sides share.
 """
@@ -19,13 +21,14 @@ from autotl.ranking import Expectation
 from autotl.registry import get_registry
 from autotl.search.budget import Budget
 from autotl.search.study.candidate import Candidate, Outcome
-from autotl.search.study.chooser import Chooser, default_methods
+from autotl.search.study.chooser import Chooser, Start, default_methods
 from autotl.search.study.evaluate import StepReport
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import Scale
+from autotl.search.study.posterior import Belief, Scale
 from autotl.search.study.records import TrialRecords
+from autotl.search.study.sampler import TransferSampler
 from autotl.search.study.space import SearchSpace
 from autotl.search.study.study import Study
 from autotl.specs import AdaptationSpec, SavedState
@@ -83,8 +86,10 @@ class Instant:
         return [saved] if state == "paused" else []
 
 
-def autotl_seconds(n_trials: int, journal: Path | None, seed: int = 0) -> list[float]:
-    """Return what autotl took for each trial, all but the trial itself."""
+def autotl_seconds(
+    n_trials: int, journal: Path | None, seed: int = 0
+) -> tuple[list[float], list[Outcome]]:
+    """Return what autotl took for each trial, all but the trial itself, and the trials."""
     import torch  # noqa: F401  # records are written with it: loaded once, and not by a trial
 
     specs = list(get_registry().adaptations)
@@ -115,36 +120,45 @@ def autotl_seconds(n_trials: int, journal: Path | None, seed: int = 0) -> list[f
             floor=0.5, reserve=lambda best: 0.0, on_outcome=lambda outcome: None, journal=journal,
         )  # fmt: skip
         study.run()
-    return runner.seconds
+        return runner.seconds, study.outcomes
 
 
-def optuna_seconds(n_trials: int, journal: Path | None, seed: int = 0) -> list[float]:
-    """Return what Optuna's TPE takes for each trial: ask, suggest, report, tell."""
+def optuna_seconds(trials: Sequence[Outcome], journal: Path | None, seed: int = 0) -> list[float]:
+    """Return what Optuna takes for the same trials: ask, TPE for what was drawn, report, tell."""
     from autotl.search.study.storage import _quiet, _storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     specs = list(get_registry().adaptations)
     space = SearchSpace([f"backbone-{i}" for i in range(N_BACKBONES)], specs)
-    rng, found = np.random.default_rng(seed), []
+    queue, found = [_start(outcome) for outcome in trials], []
     with _quiet():
         study = optuna.create_study(
             direction="maximize",
             storage=_storage(journal),
-            sampler=optuna.samplers.TPESampler(seed=seed),
+            sampler=TransferSampler(lambda: queue.pop(0), space, seed),
             pruner=optuna.pruners.NopPruner(),
         )
-    for _ in range(n_trials):
+    for outcome in trials:
         began = time.process_time()
         trial = study.ask()
-        candidate = space.suggest(trial)
-        spec = space.adaptations[candidate.adaptation]
-        height = 0.6 + 0.2 * rng.random()
-        if spec.trains_backbone:
-            for step in range(1, spec.max_steps(candidate.params) + 1):
-                trial.report(height * (1 - 0.7**step), step)
-        study.tell(trial, height)
+        space.suggest(trial)
+        for step, value in enumerate(outcome.history if outcome.tuned else (), start=1):
+            trial.report(value, step)
+        study.tell(trial, outcome.value)
         found.append(time.process_time() - began)
     return found
+
+
+def _start(outcome: Outcome) -> Start:
+    """Return the choice that led to a trial; parameters that were drawn are left to be drawn."""
+    candidate = outcome.candidate
+    return Start(
+        pair=(candidate.backbone, candidate.adaptation),
+        candidate=candidate if "portfolio" in outcome.why else None,
+        belief=Belief(mean=0.5, sd=0.1),
+        cost=1.0,
+        gain=1.0,
+    )
 
 
 def measure(n_trials: int) -> dict[str, Any]:
@@ -153,7 +167,8 @@ def measure(n_trials: int) -> dict[str, Any]:
     for kind in ("memory", "journal"):
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, n) if kind == "journal" else None for n in ("own", "other")]
-            own, other = autotl_seconds(n_trials, paths[0]), optuna_seconds(n_trials, paths[1])
+            own, trials = autotl_seconds(n_trials, paths[0])
+            other = optuna_seconds(trials, paths[1])
         found[kind] = {"autotl": summary(own), "optuna": summary(other)}
         n = min(len(own), len(other))
         gaps = 1000 * (np.array(own[:n]) - np.array(other[:n]))

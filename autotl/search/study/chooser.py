@@ -114,27 +114,21 @@ class Chooser:
         # What was reached is believed no more than other pairs are: without the samples' luck.
         bars = [v for v in (floor, posterior.reached()) if v is not None]
         bar = posterior.within(max(bars)) if bars else None
+        gains = {p: b.mean if bar is None else b.improvement(bar) for p, b in beliefs.items()}
+        pairs = self._pairs
+        if bar is not None and not math.isinf(left):
+            pairs = self._worthwhile(beliefs, gains, outcomes, bar)
         found: list[Start] = []
-        pairs = self._pairs if math.isinf(left) else self._worthwhile(beliefs, outcomes, bar)
         for pair in pairs:
             candidate, open_ = self._next_of(pair, seen)
             if not open_ or successes.given_up(pair):
                 continue
-            spec = self._space.adaptations[pair[1]]
-            sized = candidate or self._space.deepest(*pair)
-            cost = self._cost(pair, sized, left, successes)
-            if cost is None and candidate is not None and spec.trains_backbone:
-                candidate = self._space.deepest(*pair)
-                cost = self._cost(pair, candidate, left, successes)
-                candidate = candidate if candidate.key() not in seen else None
+            candidate, cost = self._priced(pair, candidate, left, seen, successes)
             if cost is None:
                 continue
-            if candidate is None:  # what the sampler draws is rarely the cheapest
-                cost = self._cost(pair, self._space.default(*pair), left, successes) or cost
-            belief = beliefs[pair]
-            gain = self._gain(belief, bar) * successes.chance(pair)
+            gain = gains[pair] * successes.chance(pair)
             found.append(
-                Start(pair=pair, candidate=candidate, belief=belief, cost=cost, gain=gain)
+                Start(pair=pair, candidate=candidate, belief=beliefs[pair], cost=cost, gain=gain)
             )
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
         found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
@@ -142,6 +136,21 @@ class Chooser:
             frozen = self._least_frozen(found[0].pair, left, successes)
             found[0] = replace(found[0], least_frozen=frozen)
         return found
+
+    def _priced(
+        self, pair: Pair, candidate: Candidate | None, left: float,
+        seen: Mapping[tuple[object, ...], int], successes: "_Successes",
+    ) -> tuple[Candidate | None, float | None]:  # fmt: skip
+        """Return what can be tried of a pair and its cost, None where nothing fits."""
+        trains = self._space.adaptations[pair[1]].trains_backbone
+        cheapest = self._space.deepest(*pair)
+        cost = self._cost(pair, candidate or cheapest, left, successes)
+        if cost is None and candidate is not None and trains:
+            candidate = cheapest if cheapest.key() not in seen else None
+            cost = self._cost(pair, cheapest, left, successes)
+        if cost is not None and candidate is None:  # what is drawn is rarely the cheapest
+            cost = self._cost(pair, self._space.default(*pair), left, successes) or cost
+        return candidate, cost
 
     def _least_frozen(self, pair: Pair, left: float, successes: "_Successes") -> float:
         """Return the smallest freeze fraction, of a few, with which a trial fits."""
@@ -169,30 +178,27 @@ class Chooser:
             return None if successes.failed(pair) else 0.0
 
     def _worthwhile(
-        self, beliefs: Mapping[Pair, Belief], outcomes: Sequence[Outcome], best: float | None
-    ) -> list[Pair]:
+        self, beliefs: Mapping[Pair, Belief], gains: Mapping[Pair, float],
+        outcomes: Sequence[Outcome], best: float,
+    ) -> list[Pair]:  # fmt: skip
         """Return the pairs with a chance to beat the best, and the probes to look at them by."""
-        if best is None:
-            return self._pairs
+        if self._scale.share:
+            able = {p for p, gain in gains.items() if gain >= _LEAST_GAIN * (1 - best)}
+        else:
+            able = {p for p, belief in beliefs.items() if belief.chance(best) >= _NO_CHANCE}
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
-        able = {pair for pair in self._pairs if self._promises(beliefs[pair], best)}
         to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
         probes = {a for a, spec in self._space.adaptations.items() if not spec.trains_backbone}
         return [p for p in self._pairs if p in able or (p[0] in to_look_at and p[1] in probes)]
 
-    def _promises(self, belief: Belief, best: float) -> bool:
-        """Say whether a trial may remove more than a trifle of the errors that the best makes."""
-        if not self._scale.share:
-            return belief.chance(best) >= _NO_CHANCE
-        return self._gain(belief, best) >= _LEAST_GAIN * (1 - best)
-
-    def _unseen(self, outcomes: Sequence[Outcome], best: float | None) -> set[str]:
+    def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""
-        values = {o.candidate.backbone: o.value for o in outcomes if o.value is not None}
-        leads = best is not None and any(v >= best for v in values.values())
-        if leads or len(values) >= _LEAST_TRIED:
-            return set()
-        return set(self._expected) - set(values)
+        shown = [o for o in outcomes if o.value is not None]
+        looked_at = {o.candidate.backbone for o in shown}
+        leads = any(o.value is not None and o.value >= best for o in shown)
+        return (
+            set() if leads or len(looked_at) >= _LEAST_TRIED else set(self._expected) - looked_at
+        )
 
     def _looking_first(self, starts: list[Start], looked_at: set[str]) -> list[Start]:
         """Put a probe before the first training of its backbone: it is cheap, and tells most."""
@@ -204,13 +210,6 @@ class Chooser:
 
     def _trains(self, start: Start) -> bool:
         return self._space.adaptations[start.pair[1]].trains_backbone
-
-    def _gain(self, belief: Belief, best: float | None) -> float:
-        """Return the expected improvement on the best; nothing improves on a share of 1."""
-        if best is None:
-            return belief.mean
-        beyond = belief.improvement(1.0) if self._scale.share else 0.0
-        return max(0.0, belief.improvement(best) - beyond)
 
     def beliefs(self, outcomes: Sequence[Outcome]) -> dict[Pair, Belief]:
         """Return what to expect of the next trial of each pair."""

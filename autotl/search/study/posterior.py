@@ -113,10 +113,12 @@ class Posterior:
         unknown = (min((m for m, _ in known), default=0.0), 1.0)
         self._parts = {b: read(x) if x is not None else unknown for b, x in backbones.items()}
         self._readings: dict[Pair, list[float]] = {}
+        self._solvable: tuple[list[Pair], np.ndarray, np.ndarray] | None = None
 
     def tell(self, pair: Pair, value: float) -> None:
         """Take in the value of a trial."""
         self._readings.setdefault(pair, []).append(self._forward(value))
+        self._solvable = None
 
     def tried(self, pair: Pair) -> int:
         """Return how many values of a pair are known."""
@@ -146,41 +148,46 @@ class Posterior:
 
     def reached(self) -> float | None:
         """Return the highest value that is believed to have been reached, luck taken off."""
-        seen = list(self._readings)
-        if not seen:
+        if not self._readings:
             return None
-        solved, _ = self._solved(seen)
-        K = self._covariance(seen, seen) + np.diag([self._noise(p) for p in seen])
-        mean = np.array([self._mean(p) for p in seen]) + K @ solved[:, 0]
+        seen, K, residual = self._known()
+        without_luck = K - np.diag([self._sampling(max(self._readings[p])) for p in seen])
+        mean = np.array([self._mean(p) for p in seen]) + without_luck @ np.linalg.solve(
+            K, residual
+        )
         return self._backward(float(mean.max()), 0.0).mean
 
     def _latent(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
         """Return means and variances of how high pairs reach, given the readings."""
         mean = np.array([self._mean(p) for p in pairs])
-        variance = np.diag(self._covariance(pairs, pairs)).copy()
+        variance = np.array([self._variance(p) for p in pairs])
         if not self._readings:
             return mean, variance
-        solved, across = self._solved(pairs)
+        seen, K, residual = self._known()
+        across = self._covariance(pairs, seen)
+        solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
         variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
         return mean + across @ solved[:, 0], np.clip(variance, 1e-9, None)
 
-    def _solved(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what readings, and pairs' covariances with them, weigh; and the covariances."""
-        seen = list(self._readings)
-        best = np.array([max(self._readings[p]) for p in seen])
-        # The best of several trials tells how high a pair reaches, the more the surer.
-        noise = [self._noise(p) + self._sampling(odds) for p, odds in zip(seen, best, strict=True)]
-        K = self._covariance(seen, seen) + np.diag(noise) + 1e-9 * np.eye(len(seen))
-        across = self._covariance(pairs, seen)
-        residual = best - np.array([self._mean(p) for p in seen])
-        return np.linalg.solve(K, np.column_stack([residual, across.T])), across
-
-    def _noise(self, pair: Pair) -> float:
-        """Return the variance of the best of a pair's trials around how high it reaches."""
-        return self._method(pair).params_spread ** 2 / self.tried(pair)
+    def _known(self) -> tuple[list[Pair], np.ndarray, np.ndarray]:
+        """Return the pairs that were tried, the covariance of their readings, and the surprise."""
+        if self._solvable is None:
+            seen = list(self._readings)
+            best = np.array([max(self._readings[p]) for p in seen])
+            # The best of several trials tells how high a pair reaches, the more the surer.
+            noise = [self._method(p).params_spread ** 2 / self.tried(p) for p in seen]
+            luck = [self._sampling(odds) for odds in best]
+            K = self._covariance(seen, seen) + np.diag(noise) + np.diag(luck)
+            residual = best - np.array([self._mean(p) for p in seen])
+            self._solvable = seen, K + 1e-9 * np.eye(len(seen)), residual
+        return self._solvable
 
     def _mean(self, pair: Pair) -> float:
         return self._parts[pair[0]][0] + self._gains.get(pair, self._method(pair).gain)
+
+    def _variance(self, pair: Pair) -> float:
+        method, own = self._method(pair), self._parts[pair[0]][1]
+        return self._level_variance + own**2 + method.spread**2 + method.pair_spread**2
 
     def _params_variance(self, method: str) -> float:
         """Return the variance that parameters make: as assumed, and as pairs so far have shown."""
