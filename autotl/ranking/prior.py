@@ -18,7 +18,7 @@ from autotl.specs import BackboneSpec
 __all__ = ["INPUTS", "Expectation", "MethodGain", "Prior"]
 
 _ANCHOR = "ridge_loo"
-_LEAST_SPREAD = 0.002
+_LEAST_SPREAD = 0.01  # log-odds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,11 +193,11 @@ class Prior:
         doubt = self.coefficients["doubt"]
         shared = doubt["level"] + doubt["growth"] * still_to_grow(evidence) ** 2
         slopes = shares * (1 - shares)
-        spreads = np.sqrt(variances + shared) * slopes
+        spreads = np.sqrt(variances + shared).clip(_LEAST_SPREAD) * slopes
         return [
             Expectation(
                 expected=float(shares[i]),
-                spread=max(float(spreads[i]), _LEAST_SPREAD),
+                spread=float(spreads[i]),
                 static=float(1 / (1 + np.exp(-before[i]))),
                 level_spread=float(np.sqrt(shared) * slopes[i]),
                 methods=self._methods(e, float(level + offsets[i])),

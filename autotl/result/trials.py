@@ -72,10 +72,12 @@ def _points(rows: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[float, float,
 
 
 def _stop_sentence(result: Mapping[str, Any]) -> str:
+    early = result.get("stop_reason") or "nothing beat the floor"
     return {
         "budget": "The search ended because its budget was used.",
         "trials": "The search ended because its number of trials was reached.",
         "space": "The search ended because nothing left promised a gain in the time.",
+        "floor": f"The search ended early: {early}.",
         "interrupt": "The search was interrupted.",
     }.get(str(result.get("stopped_by")), "")
 

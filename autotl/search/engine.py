@@ -255,9 +255,21 @@ class Search:
         ]
         for s in screened:
             s.session.release()
-        pool = WorkerPool(jobs, self.budget.elapsed, study.sync, self._note)
-        self.stopped_by, self.stop_reason = pool.run()
+        try:
+            pool = WorkerPool(jobs, self.budget.elapsed, study.sync, self._note)
+            self.stopped_by, self.stop_reason = pool.run()
+        except KeyboardInterrupt:
+            self.stopped_by = "interrupt"
         study.sync(paused=True)
+        floor, best = self.baselines[0].validation, study.best
+        value = best.value if best is not None else None
+        if (
+            self.stopped_by == "floor"
+            and value is not None
+            and floor is not None
+            and value > floor
+        ):
+            self.stopped_by, self.stop_reason = "budget", ""  # one gave up, another found it
 
     def _caching(self) -> Caching | None:
         """Say how activations are kept; None when that is not wanted or not possible."""

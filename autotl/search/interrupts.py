@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_NOT_OURS = (signal.SIG_IGN, None)  # ignored, or handled outside Python
+
 
 @contextmanager
 def deferred(on_first: Callable[[], None]) -> Iterator[None]:
@@ -14,7 +16,7 @@ def deferred(on_first: Callable[[], None]) -> Iterator[None]:
     Signals reach the main thread only; elsewhere this does nothing, nor where they are ignored.
     """
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+    if threading.current_thread() is not threading.main_thread() or before in _NOT_OURS:
         yield
         return
 

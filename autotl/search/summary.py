@@ -181,6 +181,7 @@ def summarise(
         "leaderboard": rows,
         "ranking": search.ranking.to_dict() if search.ranking else None,
         "stopped_by": search.stopped_by,
+        "stop_reason": search.stop_reason,
         "budget_seconds": search.settings.budget_seconds if search.budget.timed else None,
         "trials": search.settings.trials,
         "seed": search.settings.seed,

@@ -22,6 +22,7 @@ _FRACTIONS = 5  # freeze fractions that are looked at for one that fits
 _MOST_FAILURES = 5  # of a pair without a success
 _LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started
 _NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
+_BROKEN = 3  # failures after which a backbone counts as tried
 _LEAST_TRIED = 3  # backbones before a search may give up on all of them
 
 
@@ -84,11 +85,14 @@ class Chooser:
         self._space, self._planner = space, planner
         known = {name: s.expectation for name, s in screened.items() if s.expectation}
         self._expected = {name: _own(known[name]) if name in known else None for name in screened}
+        measured = list(known.values()) if scale.share else []
         self._methods = {
-            name: _measured(methods.get(name) or MethodPrior(), name, known.values())
+            name: _measured(methods.get(name) or MethodPrior(), name, measured)
             for name in space.adaptations
         }
-        self._gains = {(b, m): g.gain for b, x in known.items() for m, g in x.methods.items()}
+        self._gains: dict[Pair, float] = {}
+        if scale.share:  # what methods add was measured in log-odds
+            self._gains = {(b, m): g.gain for b, x in known.items() for m, g in x.methods.items()}
         self._scale = scale
         if known and scale.level_spread is None:
             self._scale = replace(scale, level_spread=_shared(known.values()))
@@ -188,12 +192,13 @@ class Chooser:
             able = {p for p, belief in beliefs.items() if belief.chance(best) >= _NO_CHANCE}
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
         to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
-        probes = {a for a, spec in self._space.adaptations.items() if not spec.trains_backbone}
+        methods = self._space.adaptations
+        probes = {a for a, spec in methods.items() if not spec.trains_backbone} or set(methods)
         return [p for p in self._pairs if p in able or (p[0] in to_look_at and p[1] in probes)]
 
     def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""
-        shown = [o for o in outcomes if o.value is not None]
+        shown = [o for o in outcomes if o.value is not None and o.state != "failed"]
         looked_at = {o.candidate.backbone for o in shown}
         leads = any(o.value is not None and o.value >= best for o in shown)
         return (
@@ -235,6 +240,7 @@ class Chooser:
         floor: float,
         share_used: float,
         starts: Sequence[Start] | None = None,
+        paused: float = 0.0,
     ) -> str:
         """Say why nothing is left that could beat the floor, or "".
 
@@ -243,18 +249,19 @@ class Chooser:
             floor: The floor's validation value.
             share_used: Share of the budget that is gone.
             starts: What could be started; None stands for all pairs.
+            paused: Chance of a paused trial to beat it.
         """
-        values: dict[str, float] = {}
-        for o in outcomes:
-            if o.value is not None and o.state != "failed":
-                name = o.candidate.backbone
-                values[name] = max(o.value, values.get(name, o.value))
-        tried_all = len(values) >= min(_LEAST_TRIED, len(self._expected))
-        if not tried_all or max(values.values()) > floor:
+        known = [o for o in outcomes if o.ran and self.knows(o.candidate)]
+        failures = Counter(o.candidate.backbone for o in known if o.state == "failed")
+        shown = [o for o in known if o.value is not None and o.state != "failed"]
+        values = [o.value for o in shown if o.value is not None]
+        broken = {backbone for backbone, n in failures.items() if n >= _BROKEN}
+        n_tried = len({o.candidate.backbone for o in shown} | broken)
+        if n_tried < min(_LEAST_TRIED, len(self._expected)) or max(values, default=1.0) > floor:
             return ""
         beliefs = self.beliefs(outcomes)
         left = beliefs if starts is None else {s.pair for s in starts}
-        chance = max((beliefs[pair].chance(floor) for pair in left), default=0.0)
+        chance = max((paused, *(beliefs[pair].chance(floor) for pair in left)))
         bar = _HALF_TIME_CHANCE if share_used >= 0.5 else _LITTLE_CHANCE
         if chance >= bar:
             return ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from autotl.search.study.candidate import Outcome
 from autotl.search.study.halving import CostHalving
-from autotl.search.study.posterior import expected_improvement
+from autotl.search.study.posterior import Belief
 
 _GAIN_TO_COME, _GAIN_SPREAD = 0.01, 0.02  # before two trials have run on to their end
 _LEAST_SPREAD = 0.005
@@ -22,10 +22,12 @@ class Continue:
     Args:
         outcome: What it has shown.
         rate: Expected improvement for each unit of cost.
+        chance: Probability that it exceeds what must be beaten.
     """
 
     outcome: Outcome
     rate: float
+    chance: float
 
 
 def best_paused(
@@ -49,8 +51,10 @@ def best_paused(
         if cost > left or not halving.frees(outcome, reached):
             continue
         mean, sd = _gain_to_come(outcomes, n_done / outcome.planned_steps)
-        gain = expected_improvement(outcome.value + mean, sd, bar if bar is not None else 0.0)
-        found.append(Continue(outcome=outcome, rate=gain / max(cost, _LEAST_COST)))
+        ahead = Belief(mean=outcome.value + mean, sd=sd)
+        bar = bar if bar is not None else 0.0
+        rate = ahead.improvement(bar) / max(cost, _LEAST_COST)
+        found.append(Continue(outcome=outcome, rate=rate, chance=ahead.chance(bar)))
     return max(found, key=lambda c: (c.rate, -c.outcome.trial), default=None)
 
 

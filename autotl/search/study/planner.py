@@ -14,6 +14,7 @@ _LEAST_EPOCHS = 4
 _PROFILE_SECONDS = 2.0  # for the profile of one backbone, and at most
 _PROFILE_SHARE = 0.01  # of the budget
 _PROFILE_BATCH = 16
+_TIMING_SHARE, _LATE_SHARE = 0.05, 0.2  # of the budget: for timing in doubt, and when it is late
 _UNIT_PARAMS = 5e6  # parameters whose embedding counts as much as everything else of a probe
 
 
@@ -30,6 +31,7 @@ class Planner:
         self._task, self._screened, self._budget = task, screened, budget
         self._costs = {name: CostModel(s.session) for name, s in screened.items()}
         self._untimable: set[str] = set()
+        self._timing = 0.0
         folds = task.split.folds
         self._fold_sizes = sum(len(f.train) for f in folds), sum(len(f.validation) for f in folds)
 
@@ -73,7 +75,7 @@ class Planner:
             tuned = spec.max_steps(candidate.params) if spec.trains_backbone else 0
             return (1 + tuned) * (1 + params / _UNIT_PARAMS)
         n_steps = self.steps_that_fit(spec, candidate, left)
-        if n_steps == 0 and spec.trains_backbone and self._timed_now(name):
+        if n_steps == 0 and spec.trains_backbone and self._timed_now(name, left):
             n_steps = self.steps_that_fit(spec, candidate, left)
         if n_steps == 0:
             return None
@@ -100,15 +102,22 @@ class Planner:
         n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)
         return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
 
-    def _timed_now(self, backbone: str) -> bool:
+    def _timed_now(self, backbone: str, left: float) -> bool:
         """Time a backbone that was not: a guess alone does not keep it from being tuned."""
         if self._costs[backbone].profile is not None or backbone in self._untimable:
             return False
+        late = left < _LATE_SHARE * self._budget.seconds
+        if late or self._timing > _TIMING_SHARE * self._budget.seconds:
+            return False
+        began = self._budget.elapsed()
         try:
             self.profile(backbone)
         except Exception:  # noqa: BLE001  # networks are plugin code; the guess stands
             self._untimable.add(backbone)
             return False
+        finally:
+            self._timing += self._budget.elapsed() - began
+            self._screened[backbone].session.release()
         return True
 
     def profile(self, backbone: str) -> None:

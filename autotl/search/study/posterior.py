@@ -13,6 +13,7 @@ import numpy as np
 Pair = tuple[str, str]
 _LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
 _ASSUMED = 3  # differences between trials that the assumed spread of parameters counts as
+_LEAST_SLOPE = 1e-6  # of a share by its log-odds
 _EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
 _FAR, _N_POINTS = 8.0, 129  # standard deviations, and points of integration on them
 
@@ -249,7 +250,7 @@ def _of_share(share: float) -> float:
 def _log_odds(share_and_spread: tuple[float, float]) -> tuple[float, float]:
     share, spread = share_and_spread
     p = min(max(share, _EDGE), 1 - _EDGE)
-    return float(np.log(p / (1 - p))), spread / (p * (1 - p))
+    return float(np.log(p / (1 - p))), spread / max(share * (1 - share), _LEAST_SLOPE)
 
 
 def expected_improvement(mean: float, sd: float, best: float) -> float:

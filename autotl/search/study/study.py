@@ -24,7 +24,6 @@ from autotl.search.study.space import SearchSpace
 from autotl.search.study.storage import open_study
 
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
-_ENOUGH_SEEN = 0.25  # of a trial's steps, before it may be given up at half time
 
 
 class Again:
@@ -141,7 +140,7 @@ class Study:
             self.stopped_by = "trials"
             return paused
         starts = self.chooser.starts(self.outcomes, self.ledger.seen, self.floor, left)
-        if self._gives_up(starts):
+        if self._gives_up(starts, paused):
             return None
         if not starts:
             self.stopped_by = "space" if paused is None else self.stopped_by
@@ -164,26 +163,16 @@ class Study:
         limit = self.budget.trials
         return None if limit is None else max(0, limit - self.ledger.n_begun)
 
-    def _gives_up(self, starts: list[Start]) -> bool:
+    def _gives_up(self, starts: list[Start], paused: Continue | None) -> bool:
         """Say whether nothing is left that could beat the floor."""
-        reason = self._hopeless(self.outcomes, starts)
+        if self.floor is None or not self.budget.timed:
+            return False
+        used = self.budget.elapsed() / self.budget.seconds
+        chance = paused.chance if paused is not None else 0.0
+        reason = self.chooser.hopeless(self.outcomes, self.floor, used, starts, chance)
         if reason:
             self.stopped_by, self.stop_reason = "floor", reason
         return bool(reason)
-
-    def _hopeless(self, outcomes: list[Outcome], starts: list[Start] | None = None) -> str:
-        if self.floor is None or not self.budget.timed:
-            return ""
-        used = self.budget.elapsed() / self.budget.seconds
-        return self.chooser.hopeless(outcomes, self.floor, used, starts)
-
-    def _last_hope(self, outcome: Outcome) -> str:
-        """Say why a trial that runs is the last hope, and a poor one, at half time; or ""."""
-        known = len(outcome.history) >= _ENOUGH_SEEN * outcome.planned_steps
-        late = self.budget.elapsed() >= 0.5 * self.budget.seconds
-        if not (known and late) or self.guard.spares(outcome.trial):
-            return ""
-        return self._hopeless([*self.outcomes, outcome])
 
     def _chosen(self) -> Start | None:
         """Return what was chosen for the trial that is being asked for, once."""
@@ -219,6 +208,11 @@ class Study:
             steps, outcome.reason = self.runner.plan(
                 candidate, self._left(), first=self.best is None
             )
+        except KeyboardInterrupt:
+            outcome.state, outcome.reason = "failed", INTERRUPTED
+            with delayed():
+                self._close(outcome)
+            raise
         except Exception as error:  # noqa: BLE001  # a backbone is timed here
             _fail(outcome, error)
             self._close(outcome)
@@ -268,7 +262,7 @@ class Study:
         spec = self.space.adaptations[outcome.candidate.adaptation]
         if not spec.trains_backbone or len(outcome.history) >= outcome.planned_steps:
             return None  # solved, not trained: a path of strengths is not a learning curve
-        reason = self.guard.watch(outcome, self.outcomes) or self._last_hope(outcome)
+        reason = self.guard.watch(outcome, self.outcomes)
         if reason:
             return "pruned", reason
         if self.guard.spares(outcome.trial) or not self.halving.crossed(outcome):

@@ -208,6 +208,7 @@ def test_hope_is_not_given_up_before_enough_was_tried():
     assert choose.hopeless([o for o in BAD if o.candidate.backbone != "c"], 0.95, 0.9) == ""
     unseen = [Outcome(trial=9, candidate=BAD[-1].candidate, state="failed")]
     assert choose.hopeless([*BAD[:4], *unseen], 0.95, 0.9) == ""
+    assert choose.hopeless([*BAD[:4], *unseen * 3], 0.95, 0.9)  # it is broken
 
 
 def test_hope_is_not_given_up_once_anything_beat_the_floor():
@@ -290,3 +291,43 @@ def test_a_drawn_trial_freezes_what_it_must_to_fit():
 
     assert first.candidate is None
     assert first.least_frozen == 0.5
+
+
+def test_hope_is_not_given_up_while_a_paused_trial_may_win():
+    assert chooser(THREE).hopeless(BAD, 0.95, 0.2)
+    assert chooser(THREE).hopeless(BAD, 0.95, 0.2, paused=0.4) == ""
+
+
+def test_gains_in_log_odds_say_nothing_of_other_metrics():
+    gain = MethodGain(gain=0.8, spread=0.3, pair_spread=0.3)
+    screened = {
+        "a": SimpleNamespace(
+            expectation=Expectation(
+                expected=0.8, spread=0.05, static=0.8, level_spread=0.01, methods={"tuned": gain}
+            )
+        )
+    }
+    space = SearchSpace(["a"], (PROBE, TUNED))
+    made = Chooser(
+        space, screened, Costs(), Portfolio([]), ALIKE, Scale(share=False, level_spread=2.0)
+    )
+
+    beliefs = made.beliefs([outcome(("a", "probe"), 0.82)])
+
+    assert beliefs["a", "tuned"].mean == pytest.approx(beliefs["a", "probe"].mean, abs=0.01)
+
+
+def test_without_probes_all_methods_may_look_at_what_is_unseen():
+    made = chooser({"a": (0.6, 0.02), "b": (0.6, 0.02)}, specs=[TUNED])
+
+    assert {s.pair[0] for s in made.starts([], {}, 0.97, 100.0)} == {"a", "b"}
+
+
+def test_what_promises_nothing_is_not_started_unless_trials_are_counted():
+    probed = [outcome(("good", "probe"), 0.98, 0), outcome(("poor", "probe"), 0.5, 1)]
+
+    found = chooser(TWO).starts(probed, seen(*probed), 0.3, 100.0)
+    counted = chooser(TWO).starts(probed, seen(*probed), 0.3, float("inf"))
+
+    assert ("poor", "probe") not in order(found)
+    assert ("poor", "probe") in order(counted)
