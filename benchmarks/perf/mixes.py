@@ -30,8 +30,10 @@ from autotl.ranking import Screened
 from autotl.registry import get_registry
 from autotl.search.budget import Budget
 from autotl.search.study import evaluate
+from autotl.search.study.build import build_study
 from autotl.search.study.candidate import Candidate, Outcome
-from autotl.search.study.study import Study
+from autotl.search.study.chooser import Start
+from autotl.search.study.posterior import Belief
 from autotl.shelf import open_shelf
 from autotl.specs import Range
 
@@ -45,18 +47,27 @@ MIXES = {
 }
 
 
-class Trials(Study):
-    """The engine's study on a given list of candidates: nothing is stopped early."""
+class InOrder:
+    """Starts given candidates one after the other, in place of the engine's own choice.
 
-    def __init__(self, candidates: Sequence[Candidate], *args: Any, **keywords: Any) -> None:
-        import optuna
+    Args:
+        candidates: What to try.
+    """
 
-        super().__init__(*args, **keywords)
-        self.candidates = list(candidates)
-        self._study.pruner = optuna.pruners.NopPruner()
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._left = list(candidates)
 
-    def _first_probes(self) -> list[Candidate]:
-        return self.candidates
+    def __call__(self, *known: Any) -> list[Start]:
+        """Return the next candidate as the only start; nothing once all have begun."""
+        if not self._left:
+            return []
+        candidate = self._left.pop(0)
+        pair = (candidate.backbone, candidate.adaptation)
+        return [
+            Start(
+                pair=pair, candidate=candidate, belief=Belief(mean=0.5, sd=0.1), cost=1.0, gain=1.0
+            )
+        ]
 
 
 def draw(mix: str, backbones: Sequence[str], n_trials: int, augment: float, seed: int) -> list:
@@ -108,16 +119,13 @@ def run_arm(
         values.append(outcome.value)
 
     started = time.perf_counter()
-    study = Trials(
-        candidates,
-        task,
-        screened,
-        [replace(fine_tune, space=space)],
-        budget=Budget(0, trials=len(candidates)),
-        seed=0,
-        reserve=lambda best: 0.0,
-        on_outcome=on_outcome,
-    )
+    study = build_study(
+        task, screened, [replace(fine_tune, space=space)],
+        listed=[x.name for x in screened], budget=Budget(0, trials=len(candidates)), seed=0,
+        floor=None, floor_proba=None, reserve=lambda best: 0.0, on_outcome=on_outcome, folder=None,
+    )  # fmt: skip
+    study.chooser.starts = InOrder(candidates)  # type: ignore[method-assign]
+    study.halving.crossed = lambda outcome: False  # type: ignore[method-assign]  # none pauses
     study.run()
     seconds = time.perf_counter() - started
     kept = [list(s.session.kept) for s in screened]

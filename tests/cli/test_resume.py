@@ -190,8 +190,16 @@ def test_a_killed_search_goes_on(tmp_path, workers):
     check(go_on(out), before, n_lost=workers)
 
 
+@pytest.fixture
+def listening():
+    """Let children hear Ctrl-C, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupted_search_goes_on(tmp_path):
+def test_an_interrupted_search_goes_on(tmp_path, listening):
     out = tmp_path / "run"
     process = begin(out)
     wait_for_trials(out, 3, process)
