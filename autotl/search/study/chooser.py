@@ -137,7 +137,7 @@ class Chooser:
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
         found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
         if found and found[0].candidate is None:
-            frozen = self._least_frozen(found[0].pair, left, successes)
+            frozen, _ = self._least_frozen(found[0].pair, left, successes)
             found[0] = replace(found[0], least_frozen=frozen)
         return found
 
@@ -153,20 +153,23 @@ class Chooser:
             candidate = cheapest if cheapest.key() not in seen else None
             cost = self._cost(pair, cheapest, left, successes)
         if cost is not None and candidate is None:  # what is drawn is rarely the cheapest
-            cost = self._cost(pair, self._space.default(*pair), left, successes) or cost
+            typical = self._cost(pair, self._space.default(*pair), left, successes)
+            cost = typical or self._least_frozen(pair, left, successes)[1] or cost
         return candidate, cost
 
-    def _least_frozen(self, pair: Pair, left: float, successes: "_Successes") -> float:
-        """Return the smallest freeze fraction, of a few, with which a trial fits."""
+    def _least_frozen(
+        self, pair: Pair, left: float, successes: "_Successes"
+    ) -> tuple[float, float | None]:
+        """Return the smallest freeze fraction, of a few, with which a trial fits, and its cost."""
         dimension = self._space.adaptations[pair[1]].space.get("freeze_fraction")
         if not isinstance(dimension, Range):
-            return 0.0
-        fractions = [float(f) for f in np.linspace(dimension.low, dimension.high, _FRACTIONS)]
-        for fraction in fractions[:-1]:
-            candidate = self._space.default(*pair, freeze_fraction=fraction)
-            if self._cost(pair, candidate, left, successes) is not None:
-                return fraction
-        return fractions[-1]
+            return 0.0, None
+        for fraction in np.linspace(dimension.low, dimension.high, _FRACTIONS):
+            candidate = self._space.default(*pair, freeze_fraction=float(fraction))
+            cost = self._cost(pair, candidate, left, successes)
+            if cost is not None:
+                return float(fraction), cost
+        return float(dimension.high), None
 
     def _cost(
         self, pair: Pair, candidate: Candidate, left: float, successes: "_Successes"

@@ -331,3 +331,22 @@ def test_what_promises_nothing_is_not_started_unless_trials_are_counted():
 
     assert ("poor", "probe") not in order(found)
     assert ("poor", "probe") in order(counted)
+
+
+def test_a_drawn_trial_is_priced_by_the_least_frozen_one_that_fits():
+    depths = replace(
+        TUNED, space={**TUNED.space, "freeze_fraction": Range(low=0.0, high=1.0)},
+        defaults={**TUNED.defaults, "freeze_fraction": 0.0},
+    )  # fmt: skip
+    made = chooser({"a": (0.8, 0.05)}, specs=[depths])
+    made._planner.cost = lambda spec, candidate, left: (
+        10.0 * (1.0 - candidate.params["freeze_fraction"])
+        if candidate.params["freeze_fraction"] >= 0.5
+        else None
+    )
+    tried = made._space.deepest("a", "tuned")
+    default = Candidate(backbone="a", adaptation="tuned", params=depths.defaults)
+
+    (first,) = made.starts([], {tried.key(): 0, default.key(): 1}, 0.5, 100.0)
+
+    assert first.cost == 5.0
