@@ -9,6 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
+from autotl.errors import ModelFormatError
 from autotl.search.study.candidate import Outcome
 from autotl.search.study.chooser import Start
 from autotl.search.study.space import SearchSpace
@@ -44,22 +45,24 @@ def open_study(
 
     Raises:
         SpaceChangedError: The stored study belongs to another space.
+        ModelFormatError: The journal has lost its beginning or its trials.
     """
     import optuna
 
     from autotl.search.study.sampler import TransferSampler
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = _open(space, _storage(journal), accept_changes=accept_changes)
+    study = _open(space, journal, accept_changes=accept_changes)
     n_trials = len(study.get_trials(deepcopy=False))
     own = np.random.default_rng([seed, n_trials, crc32((worker or "").encode())])
     study.sampler = TransferSampler(choose, space, int(own.integers(2**32)))
     return study
 
 
-def _open(space: SearchSpace, storage: Any, *, accept_changes: bool) -> "optuna.Study":
+def _open(space: SearchSpace, journal: Path | None, *, accept_changes: bool) -> "optuna.Study":
     import optuna
 
+    storage = _storage(journal)
     names = optuna.get_all_study_names(storage) if storage is not None else []
     if not names:
         return _create(space, _NAME, storage)
@@ -68,6 +71,9 @@ def _open(space: SearchSpace, storage: Any, *, accept_changes: bool) -> "optuna.
         study = optuna.load_study(
             study_name=name, storage=storage, pruner=optuna.pruners.NopPruner()
         )
+    if "space" not in study.user_attrs:
+        _check_unused(journal)  # a process was killed as it created the study
+        study.set_user_attr("space", space.described())
     stored = study.user_attrs["space"]
     if accept_changes and stored != space.described():
         renewed = _create(space, f"{_NAME}-{len(names) + 1}", storage)
@@ -75,6 +81,15 @@ def _open(space: SearchSpace, storage: Any, *, accept_changes: bool) -> "optuna.
         return renewed
     space.check(stored)
     return study
+
+
+def _check_unused(journal: Path | None) -> None:
+    """Raise where a journal has lost trials that still have records."""
+    if journal is not None and any((journal.parent / "trials").glob("[0-9]*.json")):
+        raise ModelFormatError(
+            f"{str(journal)!r} is damaged: it ends before the trials that have records beside it. "
+            "Restore it, or run the search again with another --out."
+        )
 
 
 def tell(study: "optuna.Study", outcome: Outcome) -> None:

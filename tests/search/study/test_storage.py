@@ -2,7 +2,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from autotl.errors import SpaceChangedError
+from autotl.errors import ModelFormatError, SpaceChangedError
 from autotl.search.settings import select_adaptations
 from autotl.search.study.space import SearchSpace
 from autotl.search.study.storage import open_study
@@ -152,3 +152,27 @@ def test_accepting_without_a_change_goes_on_as_before(journal):
 
     assert len(optuna.get_all_study_names(study._storage)) == 1
     assert len(study.trials) == 5
+
+
+def cut_after_creation(path, here):
+    """Leave what a process that is killed as it creates the study leaves."""
+    opened(here, path)
+    first = path.read_text().splitlines(keepends=True)[0]
+    path.write_text(first)
+
+
+def test_a_study_whose_creation_was_cut_short_is_begun_anew(journal):
+    here = space("a/one")
+    cut_after_creation(journal, here)
+
+    assert opened(here, journal).user_attrs["space"] == here.described()
+
+
+def test_a_journal_that_lost_its_trials_is_refused(journal):
+    here = space("a/one")
+    cut_after_creation(journal, here)
+    (journal.parent / "trials").mkdir()
+    (journal.parent / "trials" / "00000.json").write_text("{}")
+
+    with pytest.raises(ModelFormatError, match="is damaged"):
+        opened(here, journal)
