@@ -39,8 +39,7 @@ def fit_portfolio(rows: Sequence[Row], size: int = SIZE) -> list[Entry]:
     """Return methods with parameters, greedily by how high the best of them ranks on average.
 
     A pair is one backbone on one set, if its probe is among the better half of the set: those are
-    the ones that a search trains. Families of sets count alike. Parameters that were measured at
-    one value only are left to the method's default.
+    the ones that a search trains. Families of sets count alike.
 
     Args:
         rows: Of the table, of one modality.
@@ -63,11 +62,7 @@ def fit_portfolio(rows: Sequence[Row], size: int = SIZE) -> list[Entry]:
             break
         chosen.append(best)
         reached = np.fmin(reached, ranks[:, best])
-    constant = _constant([entries[j][1] for j in range(len(entries))])
-    return [
-        (entries[j][0], {k: v for k, v in entries[j][1].items() if k not in constant})
-        for j in chosen
-    ]
+    return [entries[j] for j in chosen]
 
 
 def fit_methods(rows: Sequence[Row], entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
@@ -147,11 +142,6 @@ def _weights(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> np.ndarra
         n_pairs[name] += 1
     weights = np.array([1 / (n_sets[families[s]] * n_pairs[s]) for s, _ in pairs])
     return np.asarray(weights / weights.sum())
-
-
-def _constant(found: Sequence[dict[str, Any]]) -> set[str]:
-    names = set().union(*found) if found else set()
-    return {n for n in names if len({json.dumps(params.get(n)) for params in found}) == 1}
 
 
 def _gains(rows: Sequence[Row], entries: Sequence[Entry]) -> list[Gains]:

@@ -1,10 +1,14 @@
 """Search the zoo's visible sets and compare with frozen features + logistic regression.
 
-    python benchmarks/selection/main_job.py --zoo ../shared/zoo --out /tmp/main-job
+    python benchmarks/selection/main_job.py --zoo ../shared/zoo --table curves.parquet \
+        --truth /tmp/truth --out /tmp/main-job
 
-Every set is searched with every seed in a process of its own; what is finished is kept, so that
-the command can be repeated after an interruption. At most `--samples` training rows are used, the
-same for all seeds; the zoo's own test part is the holdout.
+What a search knows beforehand (portfolio, prior, what methods add) is fitted again without the
+family of the set that it is judged on, from the curves and the truth of the other benchmarks; the
+experience store is off, and the cache begins empty. Every set is searched with every seed in a
+process of its own; what is finished is kept, so that the command can be repeated after an
+interruption. At most `--samples` training rows are used, the same for all seeds; the zoo's own
+test part is the holdout.
 
 The rival: for every usable backbone, standardised frozen features and scikit-learn's
 LogisticRegression at its default strength, the backbone chosen by five-fold cross-validation on
@@ -13,8 +17,10 @@ train and validation together, fitted on both. It has no time limit.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -24,7 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from backbones import minilm
-from sets import TEXTS, load
+from sets import FAMILIES, TEXTS, load
 
 SETS = ("clothing10", "trashnet6", "dtd10", "signdigits10", "trec6", "subj", "tweet_irony")
 FOLDS = 5
@@ -52,10 +58,25 @@ def shelf_of(zoo: Path, name: str, scratch: Path) -> dict[str, Any]:
     return {"backbones": ["embedded/*", *(f"text:{folder}" for folder in folders)]}
 
 
+def leave_out(options: argparse.Namespace, name: str) -> None:
+    """Let this process know nothing of a set's family."""
+    from knowledge import Sources
+    from oracle import read_rows
+
+    from autotl.ranking import Prior
+    from autotl.search.study.portfolio import Portfolio
+
+    modality = "text" if name in TEXTS else "image"
+    known = Sources(read_rows(options.table), options.truth).known(modality, FAMILIES[name])
+    Prior.load = lambda _: known.prior  # type: ignore[method-assign]
+    Portfolio.load = lambda _, remembered=(): Portfolio(known.portfolio, remembered)  # type: ignore[method-assign]
+
+
 def search_one(options: argparse.Namespace, name: str, seed: int, out: Path) -> None:
     """Search one set within the budget and keep `result.json` and the wall-clock time."""
     import autotl
 
+    leave_out(options, name)
     data = read(options.zoo, name, options.samples)
     began = time.monotonic()
     model = autotl.fit(
@@ -175,6 +196,10 @@ def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=Path("../shared/zoo"))
+    parser.add_argument("--table", type=Path, required=True, help="curves: Parquet or a folder")
+    parser.add_argument(
+        "--truth", type=Path, required=True, help="of ground_truth.py, evidence.py"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=SETS)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
@@ -182,7 +207,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=300.0)
     parser.add_argument("--only", choices=("search", "rival"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.zoo, options.out = options.zoo.resolve(), options.out.resolve()
+    for path in ("zoo", "table", "truth", "out"):
+        setattr(options, path, getattr(options, path).resolve())
     if options.only:
         name, seed = options.sets[0], options.seeds[0]
         folder = options.out / name / str(seed)
@@ -208,7 +234,9 @@ def run_missing(options: argparse.Namespace, name: str, seed: int) -> None:
         command = [sys.executable, __file__, "--only", part, "--sets", name, "--seeds", str(seed)]
         command += ["--zoo", str(options.zoo), "--out", str(options.out)]
         command += ["--budget", str(options.budget), "--samples", str(options.samples)]
-        subprocess.run(command, check=True)
+        command += ["--table", str(options.table), "--truth", str(options.truth)]
+        with tempfile.TemporaryDirectory(prefix="main-job-", dir=options.out) as cache:
+            subprocess.run(command, check=True, env={**os.environ, "AUTOTL_CACHE_DIR": cache})
 
 
 if __name__ == "__main__":

@@ -57,10 +57,11 @@ def test_what_helps_where_the_first_does_not_comes_second():
     assert [params["lr"] for _, params in found] == [1e-3, 1e-2]
 
 
-def test_parameters_of_one_value_are_left_to_the_method():
-    [(_, params), *_] = fit_portfolio(table(lambda name, backbone, lr: lr))
+def test_an_entry_is_what_was_measured():
+    rows = table(lambda name, backbone, lr: lr)
+    [(method, params), *_] = fit_portfolio(rows)
 
-    assert set(params) == {"lr"}
+    assert (method, json.dumps(params)) in {(r["method"], r["params"]) for r in rows}
 
 
 def test_poor_backbones_of_a_set_have_no_say():
