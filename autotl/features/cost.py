@@ -158,8 +158,14 @@ class CostModel:
                 n_train=n_train,
                 n_validation=n_validation,
             )
+        # As if all layer groups cost the same.
         tuned = 1.0 - freeze_depth / max(1, self.session.n_groups)
-        return self.forward * (n_train * (1 + _BACKWARD_FACTOR * tuned) + n_validation)
+        run = 1.0 - self._kept(freeze_depth)
+        return self.forward * (n_train * (run + _BACKWARD_FACTOR * tuned) + n_validation * run)
+
+    def _kept(self, freeze_depth: int) -> float:
+        """Return the share of the layer groups whose outputs are read from the cache."""
+        return self.session.start_for(freeze_depth) / max(1, self.session.n_groups)
 
     def extraction(self, freeze_depth: int, rows: np.ndarray, strength: float) -> float:
         """Return the seconds to compute the activations that a trial will read.
@@ -169,11 +175,10 @@ class CostModel:
             rows: Samples of the trial.
             strength: Of its augmentation.
         """
-        if self.profile is None:
-            return 0.0
-        start = self.session.start_for(freeze_depth)
         missing = self.session.n_to_compute(rows, freeze_depth, strength)
-        return self.profile.prefix(start) * missing
+        if self.profile is None:
+            return self.forward * self._kept(freeze_depth) * missing
+        return self.profile.prefix(self.session.start_for(freeze_depth)) * missing
 
     def observe(self, freeze_depth: int, seconds: float, n_train: int, n_validation: int) -> None:
         """Learn from a measured epoch."""

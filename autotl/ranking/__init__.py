@@ -3,7 +3,7 @@
 from autotl.ranking.evidence import Evidence
 from autotl.ranking.prior import Expectation, MethodGain, Prior
 from autotl.ranking.ranked import RankedBackbone, Ranking, rank_backbones
-from autotl.ranking.screening import RUNGS, Screened, Screening
+from autotl.ranking.screening import RUNGS, Screened, Screening, rungs_before_trials
 from autotl.ranking.similarity import Source, brings, domain_sample
 from autotl.ranking.subsample import nested_order
 
@@ -22,4 +22,5 @@ __all__ = [
     "domain_sample",
     "nested_order",
     "rank_backbones",
+    "rungs_before_trials",
 ]

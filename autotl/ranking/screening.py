@@ -18,12 +18,24 @@ from autotl.ranking.subsample import FIRST_OF_CLASS, nested_order
 from autotl.registry import get_registry
 from autotl.specs import BackboneSpec, ScoreSpec, SimilaritySpec, Spec
 
-__all__ = ["RUNGS", "Screened", "Screening"]
+__all__ = ["RUNGS", "Screened", "Screening", "rungs_before_trials"]
 
 RUNGS = (128, 512, 1000)  # samples
 _KEPT = 0.5  # of the backbones, from rung to rung at most
 _LEAST_KEPT = 4
+_LOOK_SHARE = 0.25  # of the samples, at most, where trials follow
 _NO_TIME, _INTERRUPTED = "no time left to screen it", "interrupted before it was looked at"
+
+
+def rungs_before_trials(n_samples: int) -> tuple[int, ...]:
+    """Return the samples of each rung where trials follow.
+
+    To look at more than a quarter of the samples costs nearly as much as a probe, and tells less.
+
+    Args:
+        n_samples: That trials will be fitted on.
+    """
+    return tuple(n for n in RUNGS if n == RUNGS[0] or n <= _LOOK_SHARE * n_samples)
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,13 @@ import numpy as np
 from autotl.data import Fold, Task
 from autotl.experience import remember
 from autotl.features import BackboneSession, Caching
-from autotl.ranking import Ranking, Screened, Screening, rank_backbones
+from autotl.ranking import (
+    Ranking,
+    Screened,
+    Screening,
+    rank_backbones,
+    rungs_before_trials,
+)
 from autotl.result.device import pick_device
 from autotl.result.model import FittedModel
 from autotl.result.saved import encode_label, write_json
@@ -288,6 +294,7 @@ class Search:
             device=self.device,
             seed=self.settings.seed,
             caching=self._caching(),
+            rungs=rungs_before_trials(len(self.task.split.selection)),
             timed=self.budget.timed,
             experience=self.settings.experience,
             on_problem=self._note,

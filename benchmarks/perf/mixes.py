@@ -30,10 +30,10 @@ from autotl.ranking import Screened
 from autotl.registry import get_registry
 from autotl.search.budget import Budget
 from autotl.search.study import evaluate
+from autotl.search.study.belief import Belief
 from autotl.search.study.build import build_study
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.chooser import Start
-from autotl.search.study.posterior import Belief
 from autotl.shelf import open_shelf
 from autotl.specs import Range
 

@@ -20,13 +20,14 @@ import optuna
 from autotl.ranking import Expectation
 from autotl.registry import get_registry
 from autotl.search.budget import Budget
+from autotl.search.study.belief import Belief
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.chooser import Chooser, Start, default_methods
 from autotl.search.study.evaluate import StepReport
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import Belief, Scale
+from autotl.search.study.posterior import Scale
 from autotl.search.study.records import TrialRecords
 from autotl.search.study.sampler import TransferSampler
 from autotl.search.study.space import SearchSpace

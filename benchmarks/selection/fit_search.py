@@ -73,15 +73,15 @@ def fit_methods(rows: Sequence[Row], entries: Sequence[Entry]) -> dict[str, dict
         entries: A portfolio that was fitted on them.
 
     Returns:
-        By method, see `gains.fit_gains`; with `params_spread`, the standard deviation of log-odds
-        between the method's entries on one pair.
+        By method, see `gains.fit_gains`; with `params_spread`, how far other parameters exceed
+        those of its first entry on one pair, in log-odds.
     """
     found = {}
     for method in TUNED:
         own = [entry for entry in entries if entry[0] == method]
         gains = fit_gains(_gains(rows, own[:1])) if own else {}
         if gains:
-            found[method] = {**gains, "params_spread": _params_spread(rows, own)}
+            found[method] = {**gains, "params_spread": _params_spread(rows, own[0])}
     return found
 
 
@@ -178,16 +178,19 @@ def _completed(oracle: Oracle, pair: tuple[str, str], entry: Entry) -> float:
     return oracle.curve(*pair, method, params).test_after()
 
 
-def _params_spread(rows: Sequence[Row], entries: Sequence[Entry]) -> float:
+def _params_spread(rows: Sequence[Row], first: Entry) -> float:
+    """Return how far other parameters exceed the first entry's on one pair: a root mean square."""
     oracle = Oracle(rows)
+    others = [e for e in _configurations(rows) if e[0] == first[0] and e != first]
     n_test = {r["set"]: r["n_test"] for r in rows}
-    variances = []
-    for name, backbone in good_pairs(rows):
-        reached = [_completed(oracle, (name, backbone), e) for e in entries]
-        odds = [logit(t, n_test[name]) for t in reached if np.isfinite(t)]
-        if len(odds) > 1:
-            variances.append(np.var(odds, ddof=1))
-    return float(np.sqrt(np.mean(variances))) if variances else 0.0
+    squares = []
+    for pair in good_pairs(rows):
+        start = _test(oracle, pair, first)
+        reached = [t for e in others if np.isfinite(t := _test(oracle, pair, e))]
+        odds = [logit(t, n_test[pair[0]]) - logit(start, n_test[pair[0]]) for t in reached]
+        if np.isfinite(start):
+            squares += [max(0.0, gain) ** 2 for gain in odds]
+    return float(np.sqrt(np.mean(squares))) if squares else 0.0
 
 
 def main() -> None:

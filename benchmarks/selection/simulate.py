@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from knowledge import Known
-from oracle import Curve
+from oracle import VIEWS, Curve
 from world import Clock, World
 
 from autotl.ranking import Expectation
-from autotl.ranking.screening import RUNGS, _promoted
+from autotl.ranking.screening import RUNGS, _promoted, rungs_before_trials
 from autotl.search.budget import OutOfTime
 from autotl.search.engine import SCREENING_SHARE
 from autotl.search.study.build import _FIRST_RUNG_SHARE
@@ -149,13 +149,24 @@ class TableCosts:
             return float(np.mean(self._nearest(freeze_depth, 0.0).seconds))
         row = self._world.rows[self._backbone]
         tuned = 1.0 - freeze_depth / max(1, row["n_groups"])
-        passes = n_train * (1 + _BACKWARD * tuned) + n_validation
+        run = 1.0 - self._kept(freeze_depth)
+        passes = n_train * (run + _BACKWARD * tuned) + n_validation * run
         return float(_GUESS_MARGIN * row["embed_seconds"] * passes)
+
+    def _kept(self, freeze_depth: int) -> float:
+        """Return the share of the layer groups whose outputs are read from the cache."""
+        row = self._nearest(freeze_depth, 0.0).row
+        return float(row["start"] / max(1, row["n_groups"]))
 
     def extraction(self, freeze_depth: int, rows: np.ndarray, strength: float) -> float:
         """Return the seconds to compute the activations that a trial will read."""
         curve = self._nearest(freeze_depth, strength)
-        return self._world.extraction_seconds(curve) if self._timed else 0.0
+        if self._timed:
+            return self._world.extraction_seconds(curve)
+        world, views = self._world, VIEWS if strength else 1
+        n_train = world.n_samples - world.n_validation
+        once = self._kept(freeze_depth) * world.rows[self._backbone]["embed_seconds"]
+        return float(once * (views * n_train + world.n_validation))
 
     def probe(self, n_missing: int) -> float:
         """Return the seconds of a probe when so many samples have yet to be embedded."""
@@ -214,13 +225,14 @@ def in_cost_order(world: World) -> list[str]:
 def screen(world: World, known: Known) -> list[Any]:
     """Look at backbones in rungs, as the engine does, and pay for it; the most promising first.
 
-    Evidence was measured on 128 samples and on a quarter of all; the rungs of 512 and more samples
-    are paid for, but show no more than a quarter.
+    Evidence was measured on 128 samples and on a quarter of all; rungs of more samples are paid
+    for, but show no more than a quarter.
     """
     begun = [stand_in(world, name) for name in in_cost_order(world)]
     contenders, limit = begun, world.clock.now + SCREENING_SHARE * world.clock.seconds
     reached: dict[str, int] = {}
-    for n_samples in sorted({min(n, world.n_samples) for n in RUNGS}):
+    rungs = rungs_before_trials(world.n_samples)
+    for n_samples in sorted({min(n, world.n_samples) for n in rungs}):
         seen = []
         with _stopped(world.clock, limit):
             for s in contenders:

@@ -86,7 +86,7 @@ def test_what_a_method_adds_is_found_again():
         return float(1 / (1 + np.exp(-(odds + 0.5 + 0.3 * (backbone == "d")))))
 
     rows = table(reached)
-    found = fit_methods(rows, [("lp_ft", {"lr": 1e-3})])["lp_ft"]
+    found = fit_methods(rows, [("lp_ft", tuned(1e-3))])["lp_ft"]
 
     assert found["backbones"]["d@32"] - found["backbones"]["a@32"] == pytest.approx(0.3, abs=0.1)
     constant, by_odds, by_samples = found["gain"]
@@ -94,13 +94,14 @@ def test_what_a_method_adds_is_found_again():
     assert found["spread"] < 0.1
 
 
-def test_how_far_parameters_matter_is_the_spread_between_entries():
+def test_how_far_parameters_matter_is_how_far_others_exceed_the_first():
     flat = table(lambda name, backbone, lr: 0.7)
     steep = table(lambda name, backbone, lr: 0.6 if lr == 1e-3 else 0.8)
-    entries = [("lp_ft", {"lr": 1e-3}), ("lp_ft", {"lr": 1e-2})]
+    poor, good = [("lp_ft", tuned(1e-3))], [("lp_ft", tuned(1e-2))]
 
-    assert fit_methods(flat, entries)["lp_ft"]["params_spread"] == pytest.approx(0.0)
-    assert fit_methods(steep, entries)["lp_ft"]["params_spread"] > 0.5
+    assert fit_methods(flat, poor)["lp_ft"]["params_spread"] == pytest.approx(0.0)
+    assert fit_methods(steep, poor)["lp_ft"]["params_spread"] > 0.5
+    assert fit_methods(steep, good)["lp_ft"]["params_spread"] == pytest.approx(0.0, abs=0.2)
 
 
 def test_a_table_without_tuned_curves_gives_nothing():

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotl.ranking import Expectation, Screened
+from autotl.search.study.belief import Belief
 from autotl.search.study.candidate import Candidate, Outcome
+from autotl.search.study.extrapolation import Extrapolation
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio
-from autotl.search.study.posterior import Belief, MethodPrior, Pair, Posterior, Scale
+from autotl.search.study.posterior import MethodPrior, Pair, Posterior, Scale
 from autotl.search.study.space import SearchSpace
 from autotl.specs import AdaptationSpec, Range
 
@@ -189,8 +191,8 @@ class Chooser:
         outcomes: Sequence[Outcome], best: float,
     ) -> list[Pair]:  # fmt: skip
         """Return the pairs with a chance to beat the best, and the probes to look at them by."""
-        if self._scale.share:
-            able = {p for p, gain in gains.items() if gain >= _LEAST_GAIN * (1 - best)}
+        if self.share:
+            able = {p for p, gain in gains.items() if self.promises(gain, best)}
         else:
             able = {p for p, belief in beliefs.items() if belief.chance(best) >= _NO_CHANCE}
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
@@ -226,12 +228,25 @@ class Chooser:
 
     def _posterior(self, outcomes: Sequence[Outcome]) -> Posterior:
         posterior = Posterior(self._expected, self._methods, self._scale, self._gains)
+        extrapolation = Extrapolation(outcomes, share=self.share)
         for outcome in outcomes:
             usable = outcome.state != "failed" and self.knows(outcome.candidate)
             if outcome.value is not None and usable:
                 pair = (outcome.candidate.backbone, outcome.candidate.adaptation)
-                posterior.tell(pair, outcome.value)
+                paused = outcome.state == "paused"
+                posterior.tell(
+                    pair, extrapolation.final(outcome).mean if paused else outcome.value
+                )
         return posterior
+
+    @property
+    def share(self) -> bool:
+        """Whether values lie in [0, 1]."""
+        return self._scale.share
+
+    def promises(self, gain: float, best: float) -> bool:
+        """Say whether an expected improvement on the best is worth a trial's time."""
+        return not self.share or gain >= _LEAST_GAIN * (1 - best)
 
     def knows(self, candidate: Candidate) -> bool:
         """Say whether a candidate's backbone can be used today."""

@@ -1,7 +1,7 @@
 """Asynchronous successive halving that compares trials at equal cost."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from autotl.search.study.candidate import Outcome
 
@@ -49,15 +49,11 @@ class CostHalving:
 
     def holds(self, outcome: Outcome, others: Sequence[Outcome]) -> bool:
         """Say whether a trial that runs may go on past the rung that it has reached."""
-        beside = [*(o for o in others if o.trial != outcome.trial), outcome]
-        return self.frees(outcome, lambda rung: self.reached(beside, rung))
-
-    def frees(self, outcome: Outcome, reached: Callable[[int], list[float]]) -> bool:
-        """Say the same, given what all tuned trials have shown by a rung, its own among them."""
         rung = self.rung(outcome.costs[-1])
         if rung < 0 or len(outcome.history) >= _NEARLY_DONE * outcome.planned_steps:
             return True
-        own, values = self.value_at(outcome, rung), reached(rung)
+        beside = [*(o for o in others if o.trial != outcome.trial), outcome]
+        own, values = self.value_at(outcome, rung), self.reached(beside, rung)
         n_kept = len(values) // FACTOR
         if n_kept == 0 or own is None:  # too few to tell
             return True

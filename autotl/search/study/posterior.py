@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotl.search.study.belief import EDGE, Belief, log_odds
+
 Pair = tuple[str, str]
 _LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
 _ASSUMED = 3  # differences between trials that the assumed spread of parameters counts as
 _LEAST_SLOPE = 1e-6  # of a share by its log-odds
-_EDGE = 1e-3  # shares nearer to 0 or 1 count as that near
-_FAR, _N_POINTS = 8.0, 129  # standard deviations, and points of integration on them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,41 +51,6 @@ class Scale:
     level_spread: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Belief:
-    """What to expect of the next trial of a pair.
-
-    Args:
-        mean: Of its value.
-        sd: Standard deviation, parameters not yet chosen.
-        log_odds: The same in log-odds, in which shares are Gaussian; None where values are none.
-    """
-
-    mean: float
-    sd: float
-    log_odds: tuple[float, float] | None = None
-
-    def improvement(self, best: float) -> float:
-        """Return the expected improvement on `best`."""
-        if self.log_odds is None:
-            return expected_improvement(self.mean, self.sd, best)
-        if best >= 1:
-            return 0.0
-        mean, sd = self.log_odds
-        low = (_of_share(best) - mean) / sd
-        z = np.linspace(max(low, -_FAR), max(low, 0.0) + _FAR, _N_POINTS)
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        beyond = 1 / (1 + np.exp(-(mean + sd * z))) - best
-        return float((beyond.clip(0) * density).sum() * (z[1] - z[0]))
-
-    def chance(self, bar: float) -> float:
-        """Return the probability of a value above `bar`."""
-        if self.log_odds is None:
-            return _normal_cdf((self.mean - bar) / max(self.sd, 1e-9))
-        mean, sd = self.log_odds
-        return _normal_cdf((mean - _of_share(bar)) / sd)
-
-
 class Posterior:
     """Beliefs over pairs given the trials so far.
 
@@ -107,7 +72,7 @@ class Posterior:
         self._share, self._n_samples = scale.share, scale.n_samples
         spread = _LEVEL_SPREAD if scale.level_spread is None else scale.level_spread
         self._level_variance = spread**2
-        self._edge = max(_EDGE, 0.5 / self._n_samples) if self._n_samples else _EDGE
+        self._edge = max(EDGE, 0.5 / self._n_samples) if self._n_samples else EDGE
         read = _log_odds if self._share else tuple
         known = [read(x) for x in backbones.values() if x is not None]
         # What is not known counts as a poor one of those that are, with much doubt.
@@ -235,33 +200,9 @@ class Posterior:
         return float(np.log(p / (1 - p)))
 
     def _backward(self, mean: float, sd: float) -> Belief:
-        if not self._share:
-            return Belief(mean=mean, sd=sd)
-        p = 1 / (1 + np.exp(-mean))
-        spread = float(sd * max(p * (1 - p), _EDGE))
-        return Belief(mean=float(p), sd=spread, log_odds=(mean, sd))
-
-
-def _of_share(share: float) -> float:
-    p = min(max(share, _EDGE), 1 - _EDGE)
-    return float(np.log(p / (1 - p)))
+        return Belief.of(mean, sd, share=self._share)
 
 
 def _log_odds(share_and_spread: tuple[float, float]) -> tuple[float, float]:
     share, spread = share_and_spread
-    p = min(max(share, _EDGE), 1 - _EDGE)
-    return float(np.log(p / (1 - p))), spread / max(share * (1 - share), _LEAST_SLOPE)
-
-
-def expected_improvement(mean: float, sd: float, best: float) -> float:
-    """Return the expectation of how far a Gaussian value exceeds `best`."""
-    sd = max(sd, 1e-9)
-    z = (mean - best) / sd
-    density = float(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
-    return sd * (z * _normal_cdf(z) + density)
-
-
-def _normal_cdf(z: float) -> float:
-    from math import erf, sqrt
-
-    return 0.5 * (1 + erf(z / sqrt(2)))
+    return log_odds(share), spread / max(share * (1 - share), _LEAST_SLOPE)

@@ -8,12 +8,9 @@ from autotl.features import BackboneSession
 from autotl.registry import get_registry
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.evaluate import Evaluation
-from autotl.search.study.halving import CostHalving
 from autotl.search.study.pausing import best_paused
 from autotl.search.study.records import TrialRecords
 from autotl.testing.fakes import fake_backbone, toy_images
-
-HALVING = CostHalving(first=3.0)
 
 
 def outcome(trial, history, *, state="paused", planned=10, cost=1.0):
@@ -25,7 +22,7 @@ def outcome(trial, history, *, state="paused", planned=10, cost=1.0):
 
 
 def chosen(outcomes, bar=0.5, left=1000.0):
-    found = best_paused(outcomes, HALVING, bar, left)
+    found = best_paused(outcomes, bar, left, share=True)
     return found and found.outcome.trial
 
 
@@ -49,12 +46,10 @@ def test_only_paused_trials_that_were_measured_go_on():
     assert chosen([]) is None
 
 
-def test_what_halving_holds_back_does_not_go_on():
-    better = [outcome(t, [0.9] * 10, state="complete") for t in range(4)]
+def test_what_is_nearly_done_and_close_goes_before_what_has_only_begun():
+    early, late = outcome(1, [0.5] * 2), outcome(2, [0.79] * 8)
 
-    assert chosen([*better, outcome(9, [0.5] * 3)], bar=0.9) is None
-    worse = [outcome(t, [0.1] * 10, state="complete") for t in range(4)]
-    assert chosen([*worse, outcome(9, [0.5] * 3)], bar=0.5) == 9
+    assert chosen([early, late], bar=0.8) == 2
 
 
 def test_what_does_not_fit_into_the_time_does_not_go_on():
@@ -65,14 +60,26 @@ def test_what_does_not_fit_into_the_time_does_not_go_on():
 
 
 def test_gains_to_come_are_learnt_from_trials_that_ran_on():
-    slow, fast = outcome(1, [0.6] * 3, planned=9), outcome(2, [0.5] * 6, planned=9)
+    waiting = outcome(1, [0.6] * 3, planned=9)
     late = [0.1, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
-    ran_on = [outcome(t, late, state="complete", planned=9) for t in (7, 8)]
+    flat = [0.5] * 9
 
-    early = best_paused([slow, fast, *ran_on], HALVING, 0.8, 1000.0)
-    assert early.outcome.trial == 1
-    # Three steps in, all of the gain was still to come; what is measured says how much.
-    assert best_paused([slow, *ran_on], HALVING, 0.8, 1000.0).rate > 0.1 / 6
+    def gain(history):
+        ran_on = [outcome(t, history, state="complete", planned=9) for t in range(5, 15)]
+        return best_paused([waiting, *ran_on], 0.8, 1000.0, share=True).gain
+
+    assert gain(late) > 5 * gain(flat)
+
+
+def test_without_shares_the_spread_of_values_says_what_may_come():
+    waiting = outcome(1, [10.0] * 3)
+    alike = [outcome(t, [11.0 + t / 100] * 10, state="complete") for t in (2, 3)]
+    apart = [outcome(t, [5.0 * t] * 10, state="complete") for t in (2, 3)]
+
+    def gain(others):
+        return best_paused([waiting, *others], 20.0, 1000.0, share=False).gain
+
+    assert gain(apart) > gain(alike)
 
 
 def test_without_a_bar_any_value_counts():

@@ -3,13 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotl.search.study.posterior import (
-    Belief,
-    MethodPrior,
-    Posterior,
-    Scale,
-    expected_improvement,
-)
+from autotl.search.study.belief import Belief, expected_improvement
+from autotl.search.study.posterior import MethodPrior, Posterior, Scale
 
 METHODS = {
     "probe": MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08),

@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from autotl.search.settings import select_adaptations
+from autotl.search.study.belief import Belief
 from autotl.search.study.chooser import Start
-from autotl.search.study.posterior import Belief
 from autotl.search.study.sampler import TransferSampler
 from autotl.search.study.space import SearchSpace
 

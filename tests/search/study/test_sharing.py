@@ -11,7 +11,7 @@ def test_workers_begin_what_each_was_given(toys, folder):
     other = toys.search(folder, trials=4, worker="0-1")
 
     assert (len(one.runner.begun), len(other.runner.begun)) == (5, 4)
-    assert one.rows == list(range(5))  # a worker speaks of its own trials only
+    assert set(one.rows) == set(range(5))  # a worker speaks of its own trials only
     parent = toys.make_study(folder, trials=9)
     assert len(parent.outcomes) == 9
     assert toys.repeats(parent) == []
