@@ -45,7 +45,8 @@ class Clock(Budget):
         """
         end = min(self._stage_end, self.seconds)
         used = min(seconds, max(0.0, end - self.now))
-        self.now += used
+        # The sum may round to beyond the end.
+        self.now = max(self.now, min(self.now + used, end))
         self.charged[what] += used
         if used < seconds:
             raise OutOfTime
