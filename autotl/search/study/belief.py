@@ -1,12 +1,15 @@
 """What is believed of a value that is not known yet."""
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
 
 EDGE = 1e-3
-_FAR, _N_POINTS = 8.0, 129  # standard deviations, and points of integration on them
+_FAR = 8.0  # standard deviations, beyond which there is nothing to integrate
+_POINTS = np.linspace(0.0, 1.0, 129)  # of integration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +37,7 @@ class Belief:
 
     def improvement(self, best: float) -> float:
         """Return the expected improvement on `best`."""
-        if self.log_odds is None:
-            return expected_improvement(self.mean, self.sd, best)
-        if best >= 1:
-            return 0.0
-        mean, sd = self.log_odds
-        low = (log_odds(best) - mean) / sd
-        z = np.linspace(max(low, -_FAR), max(low, 0.0) + _FAR, _N_POINTS)
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        beyond = 1 / (1 + np.exp(-(mean + sd * z))) - best
-        return float((beyond.clip(0) * density).sum() * (z[1] - z[0]))
+        return float(improvements([self], best)[0])
 
     def chance(self, bar: float) -> float:
         """Return the probability of a value above `bar`."""
@@ -53,6 +47,21 @@ class Belief:
         return _normal_cdf((mean - log_odds(bar)) / sd)
 
 
+def improvements(beliefs: Sequence[Belief], best: float) -> np.ndarray:
+    """Return the expected improvement of each belief on `best`; all are of one kind."""
+    if not beliefs or beliefs[0].log_odds is None:
+        return np.array([expected_improvement(b.mean, b.sd, best) for b in beliefs])
+    if best >= 1:
+        return np.zeros(len(beliefs))
+    mean, sd = np.array([b.log_odds for b in beliefs]).T[:, :, None]
+    low = (log_odds(best) - mean) / sd
+    z = np.clip(low, -_FAR, None) + _POINTS * (_FAR + np.clip(-low, 0.0, _FAR))
+    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    beyond = (1 / (1 + np.exp(-(mean + sd * z))) - best).clip(0)
+    return np.asarray((beyond * density).sum(axis=1) * (z[:, 1] - z[:, 0]))
+
+
+@functools.lru_cache(maxsize=4096)
 def log_odds(share: float) -> float:
     """Return the log-odds of a share; nearer to 0 or 1 than `EDGE` it counts as that near."""
     p = min(max(share, EDGE), 1 - EDGE)

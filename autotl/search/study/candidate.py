@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class Candidate:
 
     def key(self) -> tuple[Any, ...]:
         """Return what makes two candidates the same."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
         return (self.backbone, self.adaptation, *sorted(self.params.items()))
 
 

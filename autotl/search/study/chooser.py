@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotl.ranking import Expectation, Screened
-from autotl.search.study.belief import Belief
+from autotl.search.study.belief import Belief, improvements
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.extrapolation import Extrapolation
 from autotl.search.study.planner import Planner
@@ -96,10 +96,14 @@ class Chooser:
         if scale.share:  # what methods add was measured in log-odds
             self._gains = {(b, m): g.gain for b, x in known.items() for m, g in x.methods.items()}
         self._scale = scale
+        self.extrapolation = Extrapolation(share=scale.share)
         if known and scale.level_spread is None:
             self._scale = replace(scale, level_spread=_shared(known.values()))
         self._pairs = [(b, a) for b in screened for a in space.adaptations]
-        self._first = {(b, a): portfolio.of(b, space.adaptations[a]) for b, a in self._pairs}
+        self._first = {
+            (b, a): [space.default(b, a, **p) for p in portfolio.of(b, space.adaptations[a])]
+            for b, a in self._pairs
+        }
 
     def starts(
         self, outcomes: Sequence[Outcome], seen: Mapping[tuple[object, ...], int],
@@ -120,7 +124,10 @@ class Chooser:
         # What was reached is believed no more than other pairs are: without the samples' luck.
         bars = [v for v in (floor, posterior.reached()) if v is not None]
         bar = posterior.within(max(bars)) if bars else None
-        gains = {p: b.mean if bar is None else b.improvement(bar) for p, b in beliefs.items()}
+        gains = {pair: belief.mean for pair, belief in beliefs.items()}
+        if bar is not None:
+            improved = improvements(list(beliefs.values()), bar).tolist()
+            gains = dict(zip(beliefs, improved, strict=True))
         pairs = self._pairs
         if bar is not None and not math.isinf(left):
             pairs = self._worthwhile(beliefs, gains, outcomes, bar)
@@ -228,14 +235,14 @@ class Chooser:
 
     def _posterior(self, outcomes: Sequence[Outcome]) -> Posterior:
         posterior = Posterior(self._expected, self._methods, self._scale, self._gains)
-        extrapolation = Extrapolation(outcomes, share=self.share)
+        self.extrapolation.learn(outcomes)
         for outcome in outcomes:
             usable = outcome.state != "failed" and self.knows(outcome.candidate)
             if outcome.value is not None and usable:
                 pair = (outcome.candidate.backbone, outcome.candidate.adaptation)
                 paused = outcome.state == "paused"
                 posterior.tell(
-                    pair, extrapolation.final(outcome).mean if paused else outcome.value
+                    pair, self.extrapolation.final(outcome).mean if paused else outcome.value
                 )
         return posterior
 
@@ -293,8 +300,7 @@ class Chooser:
     ) -> tuple[Candidate | None, bool]:
         """Return the next fixed candidate of a pair, if any, and whether anything is left."""
         backbone, name = pair
-        for params in self._first[pair]:
-            candidate = self._space.default(backbone, name, **params)
+        for candidate in self._first[pair]:
             if candidate.key() not in seen:
                 return candidate, True
         if not self._space.discrete(name):

@@ -21,37 +21,43 @@ class Extrapolation:
     """Expected final values of trials that were paused, learnt from those that ended.
 
     Args:
-        outcomes: What trials have shown.
         share: Whether values lie in [0, 1]; gains are then counted in log-odds.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], *, share: bool) -> None:
+    def __init__(self, *, share: bool) -> None:
         self._share = share
-        values = [o.value for o in outcomes if o.value is not None]
-        spread = float(np.std(values)) if len(values) > 1 else 0.0
-        self._assumed = _TO_COME if share else spread
-        self._ended = [
-            o for o in outcomes if o.tuned and o.state == "complete" and o.value is not None
-        ]
+        self._gains: dict[int, float | None] = {}
+        self._mean = self._sd = _TO_COME
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        """Take in the trials that have ended since the last time."""
+        for outcome in outcomes:
+            if outcome.trial not in self._gains and outcome.state == "complete":
+                self._gains[outcome.trial] = self._gain(outcome)
+        assumed = _TO_COME
+        if not self._share:
+            values = [o.value for o in outcomes if o.value is not None]
+            assumed = float(np.std(values)) if len(values) > 1 else 0.0
+        gains = np.array([gain for gain in self._gains.values() if gain is not None])
+        weight = _ASSUMED + len(gains)
+        self._mean = (_ASSUMED * assumed + float(gains.sum())) / weight
+        squares = _ASSUMED * assumed**2 + float(((gains - self._mean) ** 2).sum())
+        self._sd = max(float(np.sqrt(squares / weight)), _LEAST_SPREAD * assumed)
 
     def final(self, outcome: Outcome) -> Belief:
         """Return what a trial with a value is expected to end with."""
-        value, n_done = self._read(outcome.value or 0.0), len(outcome.history)
+        n_done = len(outcome.history)
         left = (1 - n_done / max(outcome.planned_steps, n_done)) ** 2
-        seen = [gain for o in self._ended if (gain := self._gain(o, n_done)) is not None]
-        weight = _ASSUMED + len(seen)
-        mean = (_ASSUMED * self._assumed + sum(seen)) / weight
-        squares = sum((gain - mean) ** 2 for gain in seen)
-        sd = float(np.sqrt((_ASSUMED * self._assumed**2 + squares) / weight))
-        sd = max(sd, _LEAST_SPREAD * self._assumed, 1e-9)
-        return Belief.of(value + left * mean, max(left * sd, 1e-9), share=self._share)
+        mean = self._read(outcome.value or 0.0) + left * self._mean
+        return Belief.of(mean, max(left * self._sd, 1e-9), share=self._share)
 
     def _read(self, value: float) -> float:
         return log_odds(value) if self._share else value
 
-    def _gain(self, ended: Outcome, n_done: int) -> float | None:
-        """Return what a whole schedule would have added, by what came after so many steps."""
-        if n_done >= ended.planned_steps or not ended.history or ended.value is None:
+    def _gain(self, ended: Outcome) -> float | None:
+        """Return what a whole schedule would have added, by what its second half has."""
+        n_done = ended.planned_steps // 2
+        if not ended.tuned or ended.value is None or not 0 < n_done < len(ended.history):
             return None
         before = self._read(max(ended.history[:n_done]))
-        return float((self._read(ended.value) - before) / (1 - n_done / ended.planned_steps) ** 2)
+        return (self._read(ended.value) - before) / (1 - n_done / ended.planned_steps) ** 2

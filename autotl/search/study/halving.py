@@ -24,6 +24,7 @@ class CostHalving:
 
     def __init__(self, first: float) -> None:
         self.first = first
+        self._ended: dict[tuple[int, int], float | None] = {}
 
     def rung(self, cost: float) -> int:
         """Return the highest rung that a cost has reached, -1 for none."""
@@ -62,8 +63,17 @@ class CostHalving:
     def reached(self, outcomes: Sequence[Outcome], rung: int) -> list[float]:
         """Return what tuned trials have shown within the cost of a rung, ascending."""
         tuned = (o for o in outcomes if o.tuned and o.state != "failed")
-        values = (self.value_at(o, rung) for o in tuned)
+        values = (self._kept_value_at(o, rung) for o in tuned)
         return sorted(v for v in values if v is not None)
+
+    def _kept_value_at(self, outcome: Outcome, rung: int) -> float | None:
+        """Return the value within a rung's cost, looked up once of a trial that has ended."""
+        if outcome.open:
+            return self.value_at(outcome, rung)
+        key = (outcome.trial, rung)
+        if key not in self._ended:
+            self._ended[key] = self.value_at(outcome, rung)
+        return self._ended[key]
 
     def crossed(self, outcome: Outcome) -> bool:
         """Say whether the latest step of a trial has reached another rung."""

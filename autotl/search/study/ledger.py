@@ -50,6 +50,7 @@ class Ledger:
         self._study, self._space, self._records = study, space, records
         self._usable, self._on_outcome, self._worker = usable, on_outcome, worker
         self._outcomes: dict[int, Outcome] = {}
+        self._in_order: list[Outcome] = []
         self._best: dict[bool, Outcome] = {}
         self.seen: dict[tuple[Any, ...], int] = {}
         """The trial that tried a candidate first, by the candidate's key."""
@@ -60,7 +61,13 @@ class Ledger:
     @property
     def outcomes(self) -> list[Outcome]:
         """What the trials have shown, in the order of their numbers."""
-        return [self._outcomes[number] for number in sorted(self._outcomes)]
+        if not self._in_order:
+            self._in_order = [self._outcomes[number] for number in sorted(self._outcomes)]
+        return self._in_order
+
+    def _put(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.trial] = outcome
+        self._in_order = []
 
     @property
     def best(self) -> Outcome | None:
@@ -77,7 +84,7 @@ class Ledger:
 
     def close(self, outcome: Outcome) -> None:
         """Keep what a trial has shown that ended or was paused, and tell the study."""
-        self._outcomes[outcome.trial] = outcome
+        self._put(outcome)
         self._keep_if_best(outcome)
         self._records.write(outcome)
         if outcome.state != "paused":
@@ -142,7 +149,7 @@ class Ledger:
             )
 
     def _take_in(self, outcome: Outcome) -> None:
-        self._outcomes[outcome.trial] = outcome
+        self._put(outcome)
         key = outcome.candidate.key()
         if outcome.lost and self.seen.get(key) == outcome.trial:
             del self.seen[key]  # to be run again is no repeat

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotl.search.study.belief import improvements
 from autotl.search.study.candidate import Outcome
 from autotl.search.study.extrapolation import Extrapolation
 
@@ -32,7 +33,7 @@ class Continue:
 
 
 def best_paused(
-    outcomes: Sequence[Outcome], bar: float | None, left: float, *, share: bool
+    outcomes: Sequence[Outcome], bar: float | None, left: float, extrapolation: Extrapolation
 ) -> Continue | None:
     """Return the paused trial that is worth most for its cost.
 
@@ -40,19 +41,26 @@ def best_paused(
         outcomes: What trials have shown.
         bar: What must be beaten.
         left: Cost that may still be spent.
-        share: Whether values lie in [0, 1].
+        extrapolation: Says what they will end with.
     """
-    extrapolation = Extrapolation(outcomes, share=share)
-    found = []
-    for outcome in outcomes:
-        if outcome.state != "paused" or outcome.value is None:
-            continue
-        n_done = len(outcome.history)
-        cost = (outcome.planned_steps - n_done) * outcome.costs[-1] / n_done
-        if cost > left:
-            continue
-        final = extrapolation.final(outcome)
-        gain = final.mean if bar is None else final.improvement(bar)
-        chance = 1.0 if bar is None else final.chance(bar)
-        found.append(Continue(outcome=outcome, gain=gain, cost=cost, chance=chance))
+    extrapolation.learn(outcomes)
+    waiting = [o for o in outcomes if o.state == "paused" and o.value is not None]
+    costs = [_cost_to_come(o) for o in waiting]
+    fitting = [(o, cost) for o, cost in zip(waiting, costs, strict=True) if cost <= left]
+    finals = [extrapolation.final(o) for o, _ in fitting]
+    gains = improvements(finals, bar) if bar is not None else [b.mean for b in finals]
+    found = [
+        Continue(
+            outcome=o,
+            gain=float(gain),
+            cost=cost,
+            chance=1.0 if bar is None else final.chance(bar),
+        )
+        for (o, cost), final, gain in zip(fitting, finals, gains, strict=True)
+    ]
     return max(found, key=lambda c: (c.rate, -c.outcome.trial), default=None)
+
+
+def _cost_to_come(outcome: Outcome) -> float:
+    n_done = len(outcome.history)
+    return (outcome.planned_steps - n_done) * outcome.costs[-1] / n_done

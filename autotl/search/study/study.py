@@ -135,7 +135,7 @@ class Study:
         if self.ledger.n_waiting:
             return Again()
         bar = self._bar(best)
-        paused = best_paused(self.outcomes, bar, left, share=self.chooser.share)
+        paused = best_paused(self.outcomes, bar, left, self.chooser.extrapolation)
         if paused and bar is not None and not self.chooser.promises(paused.gain, bar):
             paused = None
         if self.trials_left == 0:

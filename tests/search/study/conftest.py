@@ -40,7 +40,7 @@ def rise(candidate):
         return [0.5]
     # The defaults are far from the best, so that what comes later takes the lead.
     height = 0.9 - 0.1 * abs(np.log10(candidate.params["lr"]) + 2)
-    return [float(height * (1 - 0.5**k)) for k in range(1, N_STEPS + 1)]
+    return [float(height * np.sqrt(k / N_STEPS)) for k in range(1, N_STEPS + 1)]
 
 
 class Runner:

@@ -8,6 +8,7 @@ from autotl.features import BackboneSession
 from autotl.registry import get_registry
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.evaluate import Evaluation
+from autotl.search.study.extrapolation import Extrapolation
 from autotl.search.study.pausing import best_paused
 from autotl.search.study.records import TrialRecords
 from autotl.testing.fakes import fake_backbone, toy_images
@@ -22,7 +23,7 @@ def outcome(trial, history, *, state="paused", planned=10, cost=1.0):
 
 
 def chosen(outcomes, bar=0.5, left=1000.0):
-    found = best_paused(outcomes, bar, left, share=True)
+    found = best_paused(outcomes, bar, left, Extrapolation(share=True))
     return found and found.outcome.trial
 
 
@@ -61,12 +62,12 @@ def test_what_does_not_fit_into_the_time_does_not_go_on():
 
 def test_gains_to_come_are_learnt_from_trials_that_ran_on():
     waiting = outcome(1, [0.6] * 3, planned=9)
-    late = [0.1, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    late = [0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5]
     flat = [0.5] * 9
 
     def gain(history):
         ran_on = [outcome(t, history, state="complete", planned=9) for t in range(5, 15)]
-        return best_paused([waiting, *ran_on], 0.8, 1000.0, share=True).gain
+        return best_paused([waiting, *ran_on], 0.8, 1000.0, Extrapolation(share=True)).gain
 
     assert gain(late) > 5 * gain(flat)
 
@@ -77,7 +78,7 @@ def test_without_shares_the_spread_of_values_says_what_may_come():
     apart = [outcome(t, [5.0 * t] * 10, state="complete") for t in (2, 3)]
 
     def gain(others):
-        return best_paused([waiting, *others], 20.0, 1000.0, share=False).gain
+        return best_paused([waiting, *others], 20.0, 1000.0, Extrapolation(share=False)).gain
 
     assert gain(apart) > gain(alike)
 
