@@ -174,7 +174,7 @@ class Prior:
         if found is None:
             return None
         constant, by_logit, by_samples = found["gain"]
-        own = found["backbones"].get(record_key(spec), 0.0) if spec else 0.0
+        own = _own_gain(found["backbones"], spec) if spec else 0.0
         task = constant + by_logit * expected_logit + by_samples * float(np.log(n_per_class))
         return MethodGain(
             gain=task + own,
@@ -245,6 +245,16 @@ class Prior:
 def record_key(spec: BackboneSpec) -> str:
     """Return what a backbone's record goes by: with other inputs it is another backbone."""
     return f"{spec.name}@{spec.input_size[-1]}" if spec.input_size else spec.name
+
+
+def _own_gain(gains: Mapping[str, float], spec: BackboneSpec) -> float:
+    """Return what a backbone gains above others, as measured with the nearest size of inputs."""
+    if not spec.input_size:
+        return gains.get(spec.name, 0.0)
+    side = spec.input_size[-1]
+    names = {key: key.rpartition("@") for key in gains}
+    sides = {int(n[2]): gains[key] for key, n in names.items() if n[0] == spec.name}
+    return sides[min(sides, key=lambda s: abs(np.log(s / side)))] if sides else 0.0
 
 
 def still_to_grow(evidence: Sequence[Evidence]) -> float:

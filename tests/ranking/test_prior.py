@@ -173,6 +173,19 @@ def test_some_backbones_gain_more_than_others():
     assert one.gain - other.gain == pytest.approx(0.3)
 
 
+def test_what_a_backbone_gains_is_read_at_the_nearest_size_of_inputs():
+    known = {"a@32": 0.1, "a@96": 0.2, "other@224": 0.9}
+    lp_ft = {**COEFFICIENTS["methods"]["lp_ft"], "backbones": known}
+    prior = Prior({**COEFFICIENTS, "methods": {"lp_ft": lp_ft}})
+
+    def gain(name, side):
+        spec = dataclasses.replace(fake_backbone(), name=name, input_size=(3, side, side))
+        return prior.method_gain("lp_ft", 2.0, 10.0, spec).gain
+
+    assert gain("a", 224) - gain("b", 224) == pytest.approx(0.2)
+    assert gain("a", 40) - gain("b", 40) == pytest.approx(0.1)
+
+
 def test_more_samples_mean_less_spread(prior):
     def log_odds_spread(n_samples):
         shelf = [evidence("x", 0.8, n_samples), evidence("y", 0.7, n_samples)]
