@@ -15,6 +15,8 @@ from autotl.ranking.evidence import logit
 
 PROBE, TUNED = "linear_probe", "lp_ft"
 _SLOPES = np.diag([0.0, 1.0, 1.0])  # penalty; sets are few
+_SPREAD, _PAIR_SPREAD = 0.3, 0.25  # log-odds; assumed before any set was measured
+_ASSUMED = 3  # sets that the assumption counts as: few sets that agree prove little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +99,15 @@ def fit_gains(sets: Sequence[Gains]) -> dict[str, Any]:
     return {
         "gain": weights.tolist(),
         "backbones": {b: belief * gain for b, gain in _own(sets, weights).items()},
-        "spread": float(np.sqrt(np.mean([r.mean() ** 2 for r in rests]))),
-        "pair_spread": float(np.sqrt(np.mean([np.mean(e**2) for e in errors]))),
+        "spread": _pooled([float(r.mean() ** 2) for r in rests], _SPREAD),
+        "pair_spread": _pooled([float(np.mean(e**2)) for e in errors], _PAIR_SPREAD),
     }
+
+
+def _pooled(squares: Sequence[float], assumed: float) -> float:
+    """Return a spread from a square for each set, and from what was assumed before."""
+    total = sum(squares) + _ASSUMED * assumed**2
+    return float(np.sqrt(total / (len(squares) + _ASSUMED)))
 
 
 def _weights(sets: Sequence[Gains]) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_what_a_method_adds_is_found_again():
     assert found["backbones"]["d@32"] - found["backbones"]["a@32"] == pytest.approx(0.3, abs=0.1)
     constant, by_odds, by_samples = found["gain"]
     assert constant + by_odds * 0.3 + by_samples * np.log(25) == pytest.approx(0.58, abs=0.1)
-    assert found["spread"] < 0.1
+    assert 0.1 < found["spread"] < 0.3  # all sets agree, but they are few
 
 
 def test_how_far_parameters_matter_is_how_far_others_exceed_the_first():

@@ -22,7 +22,8 @@ _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has
 _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
 _FRACTIONS = 5  # freeze fractions that are looked at for one that fits
 _MOST_FAILURES = 5  # of a pair without a success
-_LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started
+_LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started,
+_LEAST_RATE = 0.05  # unless all the time that is left, spent like this, would remove as many
 _NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
 _BROKEN = 3  # failures after which a backbone counts as tried
 _LEAST_TRIED = 3  # backbones before a search may give up on all of them
@@ -128,11 +129,8 @@ class Chooser:
         if bar is not None:
             improved = improvements(list(beliefs.values()), bar).tolist()
             gains = dict(zip(beliefs, improved, strict=True))
-        pairs = self._pairs
-        if bar is not None and not math.isinf(left):
-            pairs = self._worthwhile(beliefs, gains, outcomes, bar)
         found: list[Start] = []
-        for pair in pairs:
+        for pair in self._pairs:
             candidate, open_ = self._next_of(pair, seen)
             if not open_ or successes.given_up(pair):
                 continue
@@ -143,6 +141,8 @@ class Chooser:
             found.append(
                 Start(pair=pair, candidate=candidate, belief=beliefs[pair], cost=cost, gain=gain)
             )
+        if bar is not None and not math.isinf(left):
+            found = self._worthwhile(found, outcomes, bar, left)
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
         found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
         if found and found[0].candidate is None:
@@ -194,19 +194,21 @@ class Chooser:
             return None if successes.failed(pair) else 0.0
 
     def _worthwhile(
-        self, beliefs: Mapping[Pair, Belief], gains: Mapping[Pair, float],
-        outcomes: Sequence[Outcome], best: float,
-    ) -> list[Pair]:  # fmt: skip
-        """Return the pairs with a chance to beat the best, and the probes to look at them by."""
+        self, starts: Sequence[Start], outcomes: Sequence[Outcome], best: float, left: float
+    ) -> list[Start]:
+        """Return what may beat the best by enough, and the probes to look at that by."""
         if self.share:
-            able = {p for p, gain in gains.items() if self.promises(gain, best)}
+            able = {s.pair for s in starts if self.promises(s.gain, s.cost, best, left)}
         else:
-            able = {p for p, belief in beliefs.items() if belief.chance(best) >= _NO_CHANCE}
+            able = {s.pair for s in starts if s.belief.chance(best) >= _NO_CHANCE}
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
         to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
         methods = self._space.adaptations
         probes = {a for a, spec in methods.items() if not spec.trains_backbone} or set(methods)
-        return [p for p in self._pairs if p in able or (p[0] in to_look_at and p[1] in probes)]
+        return [
+            s for s in starts
+            if s.pair in able or (s.pair[0] in to_look_at and s.pair[1] in probes)
+        ]  # fmt: skip
 
     def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""
@@ -251,9 +253,16 @@ class Chooser:
         """Whether values lie in [0, 1]."""
         return self._scale.share
 
-    def promises(self, gain: float, best: float) -> bool:
-        """Say whether an expected improvement on the best is worth a trial's time."""
-        return not self.share or gain >= _LEAST_GAIN * (1 - best)
+    def promises(self, gain: float, cost: float, best: float, left: float) -> bool:
+        """Say whether an expected improvement on the best is worth its time.
+
+        It is where it removes a hundredth of the errors that the best still makes, or where time
+        that is spent like this would remove a twentieth of them before it ends.
+        """
+        if not self.share or gain >= _LEAST_GAIN * (1 - best):
+            return True
+        at_this_rate = gain * left / max(cost, _OVERHEAD) if math.isfinite(left) else 0.0
+        return at_this_rate >= _LEAST_RATE * (1 - best)
 
     def knows(self, candidate: Candidate) -> bool:
         """Say whether a candidate's backbone can be used today."""

@@ -2,7 +2,8 @@
 
 The value of a pair, in log-odds where the metric is a share, is a sum of a level of the task, the
 backbone's part, the method's part and a part of the pair's own, each Gaussian; trials are noisy
-readings of it. Conditioning on them is the algebra of a Gaussian process with few points.
+readings of it. Conditioning on them is the algebra of a Gaussian process with few points, and of a
+Student-t process where spreads are concerned: how far off expectations are shows how far to doubt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from autotl.search.study.belief import EDGE, Belief, log_odds
 Pair = tuple[str, str]
 _LEVEL_SPREAD = 0.5  # log-odds; of a task around what is expected, where nothing says it
 _ASSUMED = 3  # differences between trials that the assumed spread of parameters counts as
+_FREEDOM = 5.0  # degrees of it that the spreads have, which few data sets have told
 _LEAST_SLOPE = 1e-6  # of a share by its log-odds
 
 
@@ -133,6 +135,9 @@ class Posterior:
         across = self._covariance(pairs, seen)
         solved = np.linalg.solve(K, np.column_stack([residual, across.T]))
         variance -= np.einsum("ij,ji->i", across, solved[:, 1:])
+        # A Student-t process (Shah et al. 2014): surprises widen what is believed of all the rest.
+        surprise = float(residual @ solved[:, 0])
+        variance *= (_FREEDOM + surprise) / (_FREEDOM + len(seen))
         return mean + across @ solved[:, 0], np.clip(variance, 1e-9, None)
 
     def _known(self) -> tuple[list[Pair], np.ndarray, np.ndarray]:

@@ -136,8 +136,9 @@ class Study:
             return Again()
         bar = self._bar(best)
         paused = best_paused(self.outcomes, bar, left, self.chooser.extrapolation)
-        if paused and bar is not None and not self.chooser.promises(paused.gain, bar):
-            paused = None
+        if paused and bar is not None:
+            worth = self.chooser.promises(paused.gain, paused.cost, bar, left)
+            paused = paused if worth else None
         if self.trials_left == 0:
             self.stopped_by = "trials"
             return paused
