@@ -161,7 +161,7 @@ def _axes(x: Any, y: Any, end: float, low: float, best: float) -> str:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = [
         f'<line x1="{_LEFT}" x2="{right}" y1="{y(best):.1f}" y2="{y(best):.1f}" stroke="#888" '
-        f'stroke-dasharray="4 4"/><text x="{_LEFT + 4}" y="{y(best) - 5:.1f}">best of the table'
+        f'stroke-dasharray="4 4"/><text x="{right + 6}" y="{y(best) + 4:.1f}">best of the table'
         "</text>"
     ]
     for seconds in (t for t in (2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600) if t <= end):
