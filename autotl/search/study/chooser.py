@@ -23,7 +23,8 @@ _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
 _FRACTIONS = 5  # freeze fractions that are looked at for one that fits
 _MOST_FAILURES = 5  # of a pair without a success
 _LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started,
-_LEAST_RATE = 0.05  # unless all the time that is left, spent like this, would remove as many
+_LEAST_RATE = 0.05  # unless all the time that is left, spent like this, would remove so many
+_NEGLIGIBLE = 2e-4  # of them; what promises less is not even priced where it would be trained
 _NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
 _BROKEN = 3  # failures after which a backbone counts as tried
 _LEAST_TRIED = 3  # backbones before a search may give up on all of them
@@ -130,9 +131,12 @@ class Chooser:
             improved = improvements(list(beliefs.values()), bar).tolist()
             gains = dict(zip(beliefs, improved, strict=True))
         found: list[Start] = []
+        timed = not math.isinf(left)
         for pair in self._pairs:
             candidate, open_ = self._next_of(pair, seen)
             if not open_ or successes.given_up(pair):
+                continue
+            if timed and self._negligible(pair, gains[pair], bar):  # to price may mean to time
                 continue
             candidate, cost = self._priced(pair, candidate, left, seen, successes)
             if cost is None:
@@ -141,7 +145,7 @@ class Chooser:
             found.append(
                 Start(pair=pair, candidate=candidate, belief=beliefs[pair], cost=cost, gain=gain)
             )
-        if bar is not None and not math.isinf(left):
+        if bar is not None and timed:
             found = self._worthwhile(found, outcomes, bar, left)
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
         found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
@@ -209,6 +213,10 @@ class Chooser:
             s for s in starts
             if s.pair in able or (s.pair[0] in to_look_at and s.pair[1] in probes)
         ]  # fmt: skip
+
+    def _negligible(self, pair: Pair, gain: float, best: float | None) -> bool:
+        trains = self._space.adaptations[pair[1]].trains_backbone
+        return trains and self.share and best is not None and gain < _NEGLIGIBLE * (1 - best)
 
     def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""

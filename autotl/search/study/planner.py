@@ -9,7 +9,7 @@ from autotl.search.budget import Budget
 from autotl.search.study.candidate import Candidate
 from autotl.specs import AdaptationSpec
 
-_TRIAL_SHARE = 0.5  # of the time left, at most, for one tuned trial
+_TRIAL_SHARE = 0.8  # of the time left, at most, for one tuned trial and its refit
 _LEAST_EPOCHS = 4
 _PROFILE_SECONDS = 2.0  # for the profile of one backbone, and at most
 _PROFILE_SHARE = 0.01  # of the budget
