@@ -137,6 +137,11 @@ class TableCosts:
         self._curves = [c for m in tuned for c in world.oracle.curves(world.name, backbone, m)]
         self._nearest = cache(self._find)
 
+    @property
+    def profile(self) -> "TableCosts | None":
+        """What was timed; None before."""
+        return self if self._timed else None
+
     def measure(self, *, batch_size: int, seconds: float) -> None:
         """Time the backbone, once."""
         if not self._timed:
@@ -212,6 +217,7 @@ def stand_in(world: World, backbone: str) -> Any:
         n_groups=row["n_groups"],
         seconds_per_sample=row["embed_seconds"],
         missing=lambda rows: world.missing(backbone) if len(rows) else 0,
+        release=lambda: None,
     )
     return SimpleNamespace(name=backbone, session=session, evidence=None, expectation=None)
 

@@ -102,6 +102,9 @@ class Chooser:
         if known and scale.level_spread is None:
             self._scale = replace(scale, level_spread=_shared(known.values()))
         self._pairs = [(b, a) for b in screened for a in space.adaptations]
+        probes = {a for a, spec in space.adaptations.items() if not spec.trains_backbone}
+        self._probes = probes or set(space.adaptations)
+        """Methods that look at a backbone: they cost little, and tell most."""
         self._first = {
             (b, a): [space.default(b, a, **p) for p in portfolio.of(b, space.adaptations[a])]
             for b, a in self._pairs
@@ -207,16 +210,15 @@ class Chooser:
             able = {s.pair for s in starts if s.belief.chance(best) >= _NO_CHANCE}
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
         to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
-        methods = self._space.adaptations
-        probes = {a for a, spec in methods.items() if not spec.trains_backbone} or set(methods)
         return [
             s for s in starts
-            if s.pair in able or (s.pair[0] in to_look_at and s.pair[1] in probes)
+            if s.pair in able or (s.pair[0] in to_look_at and s.pair[1] in self._probes)
         ]  # fmt: skip
 
     def _negligible(self, pair: Pair, gain: float, best: float | None) -> bool:
-        trains = self._space.adaptations[pair[1]].trains_backbone
-        return trains and self.share and best is not None and gain < _NEGLIGIBLE * (1 - best)
+        if pair[1] in self._probes or not self.share or best is None:
+            return False
+        return gain < _NEGLIGIBLE * (1 - best)
 
     def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""

@@ -85,6 +85,7 @@ class Planner:
         rows, depth = self._task.split.train_validation, self._depth(spec, candidate)
         strength = float(candidate.params.get("augment", 0.0))
         once = costs.extraction(depth, rows, strength)
+        once += self._profile_seconds if costs.profile is None else 0.0
         return once + n_steps * costs.epoch(depth, *self._fold_sizes)
 
     def steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
@@ -123,8 +124,12 @@ class Planner:
     def profile(self, backbone: str) -> None:
         """Time the layers of a backbone that is about to be tuned, once."""
         if self._budget.timed:
-            seconds = min(_PROFILE_SECONDS, _PROFILE_SHARE * self._budget.seconds)
+            seconds = self._profile_seconds
             self._costs[backbone].measure(batch_size=_PROFILE_BATCH, seconds=seconds)
+
+    @property
+    def _profile_seconds(self) -> float:
+        return min(_PROFILE_SECONDS, _PROFILE_SHARE * self._budget.seconds)
 
     def learn_probe(self, candidate: Candidate, seconds: float) -> None:
         """Take in how long a probe took to solve."""
