@@ -10,12 +10,12 @@ from autotl.data import Fold, Task
 from autotl.result.intervals import QUICK_REPETITIONS, Gap, paired_gap
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.finish.again import Contender, fit_again, fit_seconds
-from autotl.search.finish.repeats import Lead, Repeats, corrected_error, fresh_splits
+from autotl.search.finish.repeats import Lead, Repeats, fresh_splits
 from autotl.search.floor.baselines import Baseline
 from autotl.search.floor.measurement import FloorMeasurement, validation_rows
 from autotl.search.progress import Progress
 
-ONE_STANDARD_ERROR, TWO_STANDARD_ERRORS = 0.683, 0.954  # two-sided levels of such intervals
+TWO_STANDARD_ERRORS = 0.954  # two-sided level of such an interval
 MOST_FINALISTS = 4
 _MOST_SPLITS = {False: 5, True: 3}  # by whether a finalist trains its backbone
 _LEAST_SPLITS = 2  # that a finalist beside the best is worth
@@ -249,37 +249,16 @@ class Rematch:
         return float(self.task.metric(self.task.y[fold.validation], proba))
 
     def winner(self, finalists: Sequence[Contender], repeats: Repeats) -> Contender:
-        """Return the best on average; a probe where the lead of a tuned network may be chance.
-
-        The simpler model wins ties within one standard error of the paired difference.
-
-        References:
-            Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, 3.4.3
-            (the one-standard-error rule).
-        """
+        """Return the best on average over the fresh splits; of equals a probe, then the first."""
         known = [c for c in finalists if c.outcome.trial in repeats.scores]
         if not known:
             return finalists[0]
 
-        def mean(contender: Contender) -> float:
-            return float(repeats.scores[contender.outcome.trial].mean())
+        def standing(contender: Contender) -> tuple[float, bool]:
+            mean = float(repeats.scores[contender.outcome.trial].mean())
+            return mean, not contender.outcome.tuned
 
-        leader = max(known, key=mean)
-        probes = [c for c in known if not c.outcome.tuned]
-        if not leader.outcome.tuned or not probes:
-            return leader
-        probe = max(probes, key=mean)
-        return leader if self._clearly(leader, probe, repeats) else probe
-
-    def _clearly(self, leader: Contender, probe: Contender, repeats: Repeats) -> bool:
-        one, other = leader.outcome.trial, probe.outcome.trial
-        differences = repeats.scores[one] - repeats.scores[other]
-        error = corrected_error(differences, repeats.test_share)
-        if error is not None:
-            return bool(differences.mean() > error)
-        rows = repeats.folds[0].validation
-        proba = (repeats.proba[one][0], repeats.proba[other][0])
-        return compare(self.task, *proba, rows, ONE_STANDARD_ERROR).low > 0
+        return max(known, key=standing)
 
 
 def finals_rows(

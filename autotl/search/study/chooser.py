@@ -23,7 +23,7 @@ _HALF_TIME_CHANCE = 0.3  # the same once half the budget is gone
 _FRACTIONS = 5  # freeze fractions that are looked at for one that fits
 _MOST_FAILURES = 5  # of a pair without a success
 _LEAST_GAIN = 0.01  # of the errors that the best still makes; what promises less is not started,
-_LEAST_RATE = 0.05  # unless all the time that is left, spent like this, would remove so many
+_LEAST_RATE = 0.02  # unless all the time that is left, spent like this, would remove so many
 _NEGLIGIBLE = 2e-4  # of them; what promises less is not even priced where it would be trained
 _NO_CHANCE = 0.01  # to beat the best, below which nothing is started where values are no shares
 _BROKEN = 3  # failures after which a backbone counts as tried
@@ -267,7 +267,7 @@ class Chooser:
         """Say whether an expected improvement on the best is worth its time.
 
         It is where it removes a hundredth of the errors that the best still makes, or where time
-        that is spent like this would remove a twentieth of them before it ends.
+        that is spent like this would remove a fiftieth of them before it ends.
         """
         if not self.share or gain >= _LEAST_GAIN * (1 - best):
             return True
