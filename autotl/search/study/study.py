@@ -23,6 +23,7 @@ from autotl.search.study.runner import Runner
 from autotl.search.study.space import SearchSpace
 from autotl.search.study.storage import open_study
 
+_NO_GAIN = "nothing that fits into the time left promises a gain that is worth it"
 _MOST_WASTED = 50  # proposals in a row that repeat or do not fit: nothing is left to try
 
 
@@ -145,8 +146,9 @@ class Study:
         starts = self.chooser.starts(self.outcomes, self.ledger.seen, self.floor, left)
         if self._gives_up(starts, paused):
             return None
+        if not starts and paused is None:
+            self.stopped_by, self.stop_reason = "space", _NO_GAIN
         if not starts:
-            self.stopped_by = "space" if paused is None else self.stopped_by
             return paused
         return paused if paused is not None and paused.rate >= starts[0].rate else starts[0]
 
