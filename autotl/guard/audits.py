@@ -1,5 +1,6 @@
 """Audits of the early stop: a random few trials run on, and show how often it is wrong."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ AUDIT_SHARE = 0.1
 _STREAM = 23  # keeps the draw apart from others made by seed and trial
 
 
+@functools.lru_cache(maxsize=4096)  # asked after every step of a trial
 def is_audited(trial: int, seed: int, *, share: float = AUDIT_SHARE) -> bool:
     """Say whether a trial is one of the few that no early stop ends.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -334,13 +334,9 @@ class _Successes:
     """How often trials of a pair, of its method and of its backbone ended without an error."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self._ran: Counter[object] = Counter()
-        self._failed: Counter[object] = Counter()
-        for o in outcomes:
-            name, method = o.candidate.backbone, o.candidate.adaptation
-            for key in ((name, method), ("backbone", name), ("method", method)):
-                self._ran[key] += o.ran
-                self._failed[key] += o.state == "failed"
+        failed = [o for o in outcomes if o.state == "failed"]
+        self._failed = Counter(_keys(failed))
+        self._ran = Counter(_keys(o for o in outcomes if o.ran)) if failed else Counter()
 
     def failed(self, pair: Pair) -> bool:
         return self._failed[pair] > 0
@@ -352,6 +348,13 @@ class _Successes:
     def chance(self, pair: Pair) -> float:
         keys = (pair, ("backbone", pair[0]), ("method", pair[1]))
         return min(1 - self._failed[k] / (1 + self._ran[k]) for k in keys)
+
+
+def _keys(outcomes: Iterable[Outcome]) -> Iterator[object]:
+    """Yield what failures are counted by."""
+    for o in outcomes:
+        pair = name, method = o.candidate.backbone, o.candidate.adaptation
+        yield from (pair, ("backbone", name), ("method", method))
 
 
 def _own(x: Expectation) -> tuple[float, float]:

@@ -28,12 +28,16 @@ class Extrapolation:
         self._share = share
         self._gains: dict[int, float | None] = {}
         self._mean = self._sd = _TO_COME
+        self._finals: dict[tuple[int, int], Belief] = {}
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Take in the trials that have ended since the last time."""
-        for outcome in outcomes:
-            if outcome.trial not in self._gains and outcome.state == "complete":
-                self._gains[outcome.trial] = self._gain(outcome)
+        known = self._gains
+        new = [o for o in outcomes if o.state == "complete" and o.trial not in known]
+        if not new and self._share and self._finals:
+            return
+        self._finals.clear()
+        known |= {outcome.trial: self._gain(outcome) for outcome in new}
         assumed = _TO_COME
         if not self._share:
             values = [o.value for o in outcomes if o.value is not None]
@@ -47,9 +51,13 @@ class Extrapolation:
     def final(self, outcome: Outcome) -> Belief:
         """Return what a trial with a value is expected to end with."""
         n_done = len(outcome.history)
+        if (outcome.trial, n_done) in self._finals:
+            return self._finals[outcome.trial, n_done]
         left = (1 - n_done / max(outcome.planned_steps, n_done)) ** 2
         mean = self._read(outcome.value or 0.0) + left * self._mean
-        return Belief.of(mean, max(left * self._sd, 1e-9), share=self._share)
+        final = Belief.of(mean, max(left * self._sd, 1e-9), share=self._share)
+        self._finals[outcome.trial, n_done] = final
+        return final
 
     def _read(self, value: float) -> float:
         return log_odds(value) if self._share else value

@@ -60,6 +60,8 @@ class FloorGuard:
         self._rows = task.split.guard if self.certifies else _validation_rows(task)
         self._walk = self._plan(floor_proba)
         self._learnt: tuple[list[tuple[int, float | None]], GainBound] | None = None
+        self._asked: Sequence[Outcome] = ()
+        self._n_asked = -1
         self._floor_right: np.ndarray | None = None
         if floor_proba is not None:
             self._floor_right = floor_proba.argmax(axis=1) == task.y[self._rows]
@@ -172,11 +174,17 @@ class FloorGuard:
 
     def _bound(self, outcomes: Sequence[Outcome]) -> GainBound:
         """Return the bound on gains, learnt from trials that it did not select."""
+        # Asked after every step: while a trial runs, the list of trials stays the same.
+        if self._learnt is not None and (
+            outcomes is self._asked and len(outcomes) == self._n_asked
+        ):
+            return self._learnt[1]
+        self._asked, self._n_asked = outcomes, len(outcomes)
         ended = [
             o for o in outcomes if _ran_to_its_end(o) and o.unselected and o.planned_steps > 1
         ]
         shown = [(o.trial, o.value) for o in ended]
-        if self._learnt is None or self._learnt[0] != shown:  # asked after every step
+        if self._learnt is None or self._learnt[0] != shown:
             curves = [residual_gains(o.history, o.planned_steps) for o in ended]
             self._learnt = shown, gain_bound(np.array(curves), shipped=self._shipped)
         return self._learnt[1]

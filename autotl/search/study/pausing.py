@@ -45,20 +45,19 @@ def best_paused(
     """
     extrapolation.learn(outcomes)
     waiting = [o for o in outcomes if o.state == "paused" and o.value is not None]
-    costs = [_cost_to_come(o) for o in waiting]
-    fitting = [(o, cost) for o, cost in zip(waiting, costs, strict=True) if cost <= left]
+    fitting = [(o, cost) for o in waiting if (cost := _cost_to_come(o)) <= left]
     finals = [extrapolation.final(o) for o, _ in fitting]
     gains = improvements(finals, bar) if bar is not None else [b.mean for b in finals]
-    found = [
-        Continue(
-            outcome=o,
-            gain=float(gain),
-            cost=cost,
-            chance=1.0 if bar is None else final.chance(bar),
-        )
-        for (o, cost), final, gain in zip(fitting, finals, gains, strict=True)
-    ]
-    return max(found, key=lambda c: (c.rate, -c.outcome.trial), default=None)
+    rates = [g / max(c, _LEAST_COST) for g, (_, c) in zip(gains, fitting, strict=True)]
+    if not fitting:
+        return None
+    i = max(range(len(fitting)), key=lambda i: (rates[i], -fitting[i][0].trial))
+    return Continue(
+        outcome=fitting[i][0],
+        gain=float(gains[i]),
+        cost=fitting[i][1],
+        chance=1.0 if bar is None else finals[i].chance(bar),
+    )
 
 
 def _cost_to_come(outcome: Outcome) -> float:
