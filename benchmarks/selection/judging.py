@@ -129,53 +129,104 @@ def plot(runs: Sequence[Run]) -> str:
     best = _over_sets(runs, lambda r: r["best"])
     # Guesses before the floor would press everything together.
     low = min(v for c in curves.values() for t, v in zip(at, c, strict=True) if t >= end / 60)
-    span = max(best - low, 1e-3)
+    frame = Frame(at[0], end, low, best, "mean test accuracy of what is shipped")
+    y = frame.y(best)
+    line = (
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#888" '
+        f'stroke-dasharray="4 4"/><text x="{_WIDTH - _RIGHT + 6}" y="{y + 4:.1f}">best of the '
+        "table</text>"
+    )
+    return frame.drawn(curves, at, thick=AUTOTL, more=line)
 
-    def x(seconds: float) -> float:
-        share = math.log(seconds / at[0]) / math.log(end / at[0])
+
+class Frame:
+    """Axes of a plot: seconds, logarithmic, and a score.
+
+    Args:
+        first: Seconds on the left.
+        end: Seconds on the right.
+        low: Score at the bottom; what is lower is drawn there.
+        high: Score at the top.
+        title: What the score is.
+    """
+
+    def __init__(self, first: float, end: float, low: float, high: float, title: str) -> None:
+        self.first, self.end, self.low, self.high, self.title = first, end, low, high, title
+
+    def x(self, seconds: float) -> float:
+        """Return where a time lies."""
+        share = math.log(seconds / self.first) / math.log(self.end / self.first)
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
-    def y(value: float) -> float:
-        share = (max(value, low) - low) / span
+    def y(self, value: float) -> float:
+        """Return where a score lies."""
+        share = (max(value, self.low) - self.low) / max(self.high - self.low, 1e-3)
         return 20 + (1 - share) * (_HEIGHT - _BOTTOM - 20)
 
-    parts = [_axes(x, y, end, low, best)]
-    for i, (name, values) in enumerate(curves.items()):
-        colour = _COLOURS[i % len(_COLOURS)]
-        points = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in zip(at, values, strict=True))
-        width = 3 if name == AUTOTL else 1.6
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
-            f'<line x1="{_WIDTH - _RIGHT + 15}" x2="{_WIDTH - _RIGHT + 40}" y1="{40 + 22 * i}" '
-            f'y2="{40 + 22 * i}" stroke="{colour}" stroke-width="{width}"/>'
-            f'<text x="{_WIDTH - _RIGHT + 46}" y="{44 + 22 * i}">{html.escape(name)}</text>'
-        )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        'font-family="sans-serif" font-size="12">'
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>{"".join(parts)}</svg>\n'
-    )
+    def drawn(
+        self,
+        curves: Mapping[str, Sequence[float]],
+        at: Sequence[float] | np.ndarray,
+        *,
+        thick: str = "",
+        more: str = "",
+    ) -> str:
+        """Return the plot as SVG.
 
+        Args:
+            curves: Scores by name.
+            at: The seconds that they belong to.
+            thick: Name of the curve that is drawn thicker.
+            more: Further elements.
+        """
+        parts = [self._axes(), more]
+        for i, (name, values) in enumerate(curves.items()):
+            colour = _COLOURS[i % len(_COLOURS)]
+            known = [(t, v) for t, v in zip(at, values, strict=True) if not math.isnan(v)]
+            points = " ".join(f"{self.x(t):.1f},{self.y(v):.1f}" for t, v in known)
+            width = 3 if name == thick else 1.6
+            parts.append(
+                f'<polyline points="{points}" fill="none" stroke="{colour}" '
+                f'stroke-width="{width}"/><line x1="{_WIDTH - _RIGHT + 15}" '
+                f'x2="{_WIDTH - _RIGHT + 40}" y1="{40 + 22 * i}" y2="{40 + 22 * i}" '
+                f'stroke="{colour}" stroke-width="{width}"/>'
+                f'<text x="{_WIDTH - _RIGHT + 46}" y="{44 + 22 * i}">{html.escape(name)}</text>'
+            )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+            'font-family="sans-serif" font-size="12">'
+            f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>{"".join(parts)}</svg>\n'
+        )
 
-def _axes(x: Any, y: Any, end: float, low: float, best: float) -> str:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = [
-        f'<line x1="{_LEFT}" x2="{right}" y1="{y(best):.1f}" y2="{y(best):.1f}" stroke="#888" '
-        f'stroke-dasharray="4 4"/><text x="{right + 6}" y="{y(best) + 4:.1f}">best of the table'
-        "</text>"
-    ]
-    for seconds in (t for t in (2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600) if t <= end):
+    def marks(self, values: Sequence[tuple[float, bool]]) -> str:
+        """Return a mark at the right for each curve's score: a dot, or a ring for a rival's."""
+        parts = []
+        for i, (value, own) in enumerate(values):
+            colour = _COLOURS[i // 2 % len(_COLOURS)]
+            fill = colour if own else "#fff"
+            parts.append(
+                f'<circle cx="{_WIDTH - _RIGHT + (3 if own else 9)}" cy="{self.y(value):.1f}" '
+                f'r="3.5" fill="{fill}" stroke="{colour}" stroke-width="1.6"/>'
+            )
+        return "".join(parts)
+
+    def _axes(self) -> str:
+        right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+        parts = []
+        ticks = (2, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
+        for seconds in (t for t in ticks if self.first <= t <= self.end):
+            parts.append(
+                f'<line x1="{self.x(seconds):.1f}" x2="{self.x(seconds):.1f}" y1="20" '
+                f'y2="{bottom}" stroke="#ddd"/><text x="{self.x(seconds):.1f}" '
+                f'y="{bottom + 18}" text-anchor="middle">{seconds}</text>'
+            )
+        for value in np.linspace(self.low, self.high, 6):
+            parts.append(
+                f'<text x="{_LEFT - 6}" y="{self.y(value) + 4:.1f}" text-anchor="end">'
+                f"{value:.3f}</text>"
+            )
         parts.append(
-            f'<line x1="{x(seconds):.1f}" x2="{x(seconds):.1f}" y1="20" y2="{bottom}" '
-            f'stroke="#ddd"/><text x="{x(seconds):.1f}" y="{bottom + 18}" '
-            f'text-anchor="middle">{seconds}</text>'
+            f'<text x="{(_LEFT + right) / 2}" y="{bottom + 38}" text-anchor="middle">seconds'
+            f'</text><text x="{_LEFT}" y="12">{html.escape(self.title)}</text>'
         )
-    for value in np.linspace(low, best, 6):
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3f}</text>'
-        )
-    parts.append(
-        f'<text x="{(_LEFT + right) / 2}" y="{bottom + 38}" text-anchor="middle">seconds</text>'
-        f'<text x="{_LEFT}" y="12">mean test accuracy of what is shipped</text>'
-    )
-    return "".join(parts)
+        return "".join(parts)

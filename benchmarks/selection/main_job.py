@@ -30,6 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from backbones import minilm
+from judging import Frame
 from sets import FAMILIES, TEXTS, load
 
 SETS = ("clothing10", "trashnet6", "dtd10", "signdigits10", "trec6", "subj", "tweet_irony")
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=1000, help="training rows, at most")
     parser.add_argument("--budget", type=float, default=300.0)
+    parser.add_argument("--plot", type=Path, help="takes the plot, SVG")
     parser.add_argument("--only", choices=("search", "rival"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     for path in ("zoo", "table", "truth", "out"):
@@ -223,6 +225,41 @@ def main() -> None:
             rows.append(row(options.out / name / str(seed), name, seed))
             (options.out / "table.json").write_text(json.dumps(rows, indent=1))
     show(rows)
+    if options.plot:
+        options.plot.write_text(plot(options.out, rows), encoding="utf-8")
+
+
+def plot(out: Path, rows: list[dict[str, Any]]) -> str:
+    """Draw the best validation so far against seconds, mean over seeds, as SVG.
+
+    At the right, the holdout accuracy of what was shipped as a dot, the rival's as a ring.
+    """
+    names = list(dict.fromkeys(r["set"] for r in rows))
+    at = np.geomspace(5.0, max(r["seconds"] for r in rows), 160)
+    curves, marks = {}, []
+    for name in names:
+        own = [r for r in rows if r["set"] == name]
+        curves[name] = np.mean([best_so_far(out / name / str(r["seed"]), at) for r in own], axis=0)
+        for key in ("autotl", "rival"):
+            marks.append((float(np.mean([r[key] for r in own])), key == "autotl"))
+    values = [v for curve in curves.values() for v in curve if np.isfinite(v)]
+    values += [value for value, _ in marks]
+    title = "best validation accuracy so far; at the right: holdout, and the rival's (ring)"
+    frame = Frame(at[0], at[-1], min(values), max(values), title)
+    return frame.drawn(curves, at, more=frame.marks(marks))
+
+
+def best_so_far(folder: Path, at: np.ndarray) -> np.ndarray:
+    """Return the best validation that a search had found, the floor's at first, NaN before it."""
+    result = json.loads((folder / "run" / "result.json").read_text())
+    timings = result["timings"]
+    found = [(timings["reading"] + timings["floor"], result["floor"]["validation"])]
+    found += [
+        (r["finished_at"], r["validation"])
+        for r in result["leaderboard"]
+        if r["state"] == "complete" and r["validation"] is not None
+    ]
+    return np.array([max((v for t, v in found if t <= seconds), default=np.nan) for seconds in at])
 
 
 def run_missing(options: argparse.Namespace, name: str, seed: int) -> None:
