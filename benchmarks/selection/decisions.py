@@ -105,7 +105,7 @@ def autotl_seconds(
     }
     runner = Instant(space.adaptations, seed)
     planner = SimpleNamespace(
-        cost=lambda spec, candidate, left: 5.0 if spec.trains_backbone else 1
+        cost=lambda spec, candidate, left, may_time: 5.0 if spec.trains_backbone else 1
     )
     chooser = Chooser(
         space, screened, planner, Portfolio([]), default_methods(specs),  # type: ignore[arg-type]

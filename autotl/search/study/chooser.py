@@ -103,6 +103,8 @@ class Chooser:
             self._scale = replace(scale, level_spread=_shared(known.values()))
         self._pairs = [(b, a) for b in screened for a in space.adaptations]
         probes = {a for a, spec in space.adaptations.items() if not spec.trains_backbone}
+        self._probes_first = bool(probes)
+        self._timeable = set(screened)
         self._probes = probes or set(space.adaptations)
         """Methods that look at a backbone: they cost little, and tell most."""
         self._first = {
@@ -125,6 +127,9 @@ class Chooser:
             left: Seconds that trials may still take.
         """
         posterior, successes = self._posterior(outcomes), _Successes(outcomes)
+        looked_at = {o.candidate.backbone for o in outcomes if o.ran}
+        # A probe goes first, and costs less than timing its network.
+        self._timeable = looked_at if self._probes_first else set(self._expected)
         beliefs = dict(zip(self._pairs, posterior.beliefs(self._pairs), strict=True))
         # What was reached is believed no more than other pairs are: without the samples' luck.
         bars = [v for v in (floor, posterior.reached()) if v is not None]
@@ -151,7 +156,7 @@ class Chooser:
         if bar is not None and timed:
             found = self._worthwhile(found, outcomes, bar, left)
         found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
-        found = self._looking_first(found, {o.candidate.backbone for o in outcomes if o.ran})
+        found = self._looking_first(found, looked_at)
         if found and found[0].candidate is None:
             frozen, _ = self._least_frozen(found[0].pair, left, successes)
             found[0] = replace(found[0], least_frozen=frozen)
@@ -196,7 +201,8 @@ class Chooser:
         once a trial of the pair has failed, the pair is left alone.
         """
         try:
-            return self._planner.cost(self._space.adaptations[pair[1]], candidate, left)
+            spec, may_time = self._space.adaptations[pair[1]], pair[0] in self._timeable
+            return self._planner.cost(spec, candidate, left, may_time=may_time)
         except Exception:  # noqa: BLE001  # backbones are plugin code
             return None if successes.failed(pair) else 0.0
 

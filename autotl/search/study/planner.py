@@ -64,10 +64,18 @@ class Planner:
             return 0, words + self._seen(name)
         return wanted, ""
 
-    def cost(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> float | None:
+    def cost(
+        self, spec: AdaptationSpec, candidate: Candidate, left: float, *, may_time: bool = True
+    ) -> float | None:
         """Return what a candidate costs, None where it does not fit into `left` seconds.
 
         Seconds; where trials replace the clock, a rough number that depends on nothing measured.
+
+        Args:
+            spec: The candidate's method.
+            candidate: What is to be tried.
+            left: Seconds that trials may still take.
+            may_time: Whether its backbone may be timed where a guess says that it does not fit.
         """
         name = candidate.backbone
         if not self._budget.timed:
@@ -75,7 +83,7 @@ class Planner:
             tuned = spec.max_steps(candidate.params) if spec.trains_backbone else 0
             return (1 + tuned) * (1 + params / _UNIT_PARAMS)
         n_steps = self.steps_that_fit(spec, candidate, left)
-        if n_steps == 0 and spec.trains_backbone and self._timed_now(name, left):
+        if n_steps == 0 and spec.trains_backbone and may_time and self._timed_now(name, left):
             n_steps = self.steps_that_fit(spec, candidate, left)
         if n_steps == 0:
             return None

@@ -35,7 +35,7 @@ class Costs:
     def __init__(self, costs=None, per_epoch=0.0):
         self.costs, self.per_epoch = costs or {}, per_epoch
 
-    def cost(self, spec, candidate, left):
+    def cost(self, spec, candidate, left, *, may_time=True):
         cost = self.costs.get((candidate.backbone, spec.name), 1.0)
         cost += self.per_epoch * candidate.params.get("epochs", 0)
         return cost if cost <= left else None
@@ -282,7 +282,7 @@ def test_a_drawn_trial_freezes_what_it_must_to_fit():
         defaults={**TUNED.defaults, "freeze_fraction": 1.0},
     )  # fmt: skip
     made = chooser({"a": (0.8, 0.05)}, specs=[depths])
-    made._planner.cost = lambda spec, candidate, left: (
+    made._planner.cost = lambda spec, candidate, left, may_time: (
         1.0 if candidate.params["freeze_fraction"] >= 0.5 else None
     )
     tried = Candidate(backbone="a", adaptation="tuned", params=depths.defaults)
@@ -339,7 +339,7 @@ def test_a_drawn_trial_is_priced_by_the_least_frozen_one_that_fits():
         defaults={**TUNED.defaults, "freeze_fraction": 0.0},
     )  # fmt: skip
     made = chooser({"a": (0.8, 0.05)}, specs=[depths])
-    made._planner.cost = lambda spec, candidate, left: (
+    made._planner.cost = lambda spec, candidate, left, may_time: (
         10.0 * (1.0 - candidate.params["freeze_fraction"])
         if candidate.params["freeze_fraction"] >= 0.5
         else None
@@ -350,3 +350,30 @@ def test_a_drawn_trial_is_priced_by_the_least_frozen_one_that_fits():
     (first,) = made.starts([], {tried.key(): 0, default.key(): 1}, 0.5, 100.0)
 
     assert first.cost == 5.0
+
+
+def test_a_network_is_timed_only_once_its_backbone_was_looked_at():
+    asked = []
+    made = chooser({"a": (0.6, 0.05), "b": (0.6, 0.05)})
+    made._planner.cost = lambda spec, candidate, left, may_time: (
+        asked.append((candidate.backbone, may_time)) or 1.0
+    )
+
+    made.starts([], {}, 0.3, 100.0)
+    before = dict(asked)
+    asked.clear()
+    probed = outcome(("a", "probe"), 0.6)
+    made.starts([probed], seen(probed), 0.3, 100.0)
+
+    assert before == {"a": False, "b": False}
+    assert dict(asked) == {"a": True, "b": False}
+
+
+def test_without_probes_networks_are_timed_at_once():
+    asked = []
+    made = chooser({"a": (0.6, 0.05)}, specs=[TUNED])
+    made._planner.cost = lambda spec, candidate, left, may_time: asked.append(may_time) or 1.0
+
+    made.starts([], {}, 0.3, 100.0)
+
+    assert set(asked) == {True}

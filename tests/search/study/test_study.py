@@ -119,7 +119,7 @@ def test_a_plan_that_fails_costs_its_own_trial_only(toys):
 
 
 def test_a_cost_that_cannot_be_told_fails_its_own_trials_only(toys):
-    def cost(spec, candidate, left):
+    def cost(spec, candidate, left, *, may_time=True):
         if candidate.backbone == "a" and spec is toys.TUNED:
             raise RuntimeError("its network could not be loaded")
         return 1.0
@@ -142,7 +142,7 @@ def test_a_cost_that_could_not_be_told_once_costs_nothing(toys):
     """Such as where memory was short for a moment."""
     calls = []
 
-    def cost(spec, candidate, left):
+    def cost(spec, candidate, left, *, may_time=True):
         calls.append(candidate.backbone)
         if len(calls) == 1:
             raise MemoryError
