@@ -10,6 +10,7 @@ import numpy as np
 from autotl.adapt.newton import SoftmaxRegression, Solution
 
 _ABSENT_CLASS_BIAS = -30.0
+_NO_WEIGHT = 1e-6  # of the greatest; such samples are left out, as nothing may be divided by them
 _MOST_ROTATED = 4_000  # samples or features; their Gram matrix and eigenvectors must stay cheap
 _FEW = 16  # strengths solved directly; more are foreseen from those at nodes
 _NODES = (4, 7, 13, 25, 49)  # Chebyshev-Lobatto points: each set contains the one before
@@ -37,6 +38,7 @@ def solve_logistic_panel(
     inverse_strengths: Any,
     *,
     class_weights: np.ndarray | None = None,
+    sample_weights: np.ndarray | None = None,
     tol: float = 1e-3,
 ) -> LogisticPanel:
     """Minimise `C * sum_i w_i * logloss_i + 0.5 * ||W||^2` for every inverse strength C.
@@ -50,6 +52,7 @@ def solve_logistic_panel(
         n_classes: Number of classes; those absent from `y` are predicted with odds near zero.
         inverse_strengths: Values of C, positive, in any order, repeats allowed.
         class_weights: Shape (n_classes,), or None.
+        sample_weights: Shape (n_samples,), or None; in place of `class_weights`.
         tol: Error of the decision values to stop at, relative to the largest, as estimated by
             the next step; the error that remains may be some times larger.
 
@@ -61,6 +64,10 @@ def solve_logistic_panel(
         raise ValueError(
             f"inverse_strengths are {inverse_strengths!r}; expected at least one, all positive."
         )
+    if sample_weights is not None:
+        sample_weights = np.asarray(sample_weights, np.float64)
+        counting = sample_weights > _NO_WEIGHT * sample_weights.max()
+        X, y, sample_weights = X[counting], y[counting], sample_weights[counting]
     classes, codes = np.unique(y, return_inverse=True)
     weights = np.zeros((len(strengths), n_classes, X.shape[1]), np.float32)
     biases = np.full((len(strengths), n_classes), _ABSENT_CLASS_BIAS, np.float32)
@@ -68,7 +75,9 @@ def solve_logistic_panel(
     if len(classes) == 1:
         biases[:, classes] = 0.0
     else:
-        own = None if class_weights is None else np.asarray(class_weights, np.float64)[y]
+        own = sample_weights
+        if class_weights is not None:
+            own = np.asarray(class_weights, np.float64)[y]
         rotated = min(X.shape) <= _MOST_ROTATED and not (_is_sparse(X) and len(y) > _MOST_ROTATED)
         solve = _solve_rotated if rotated else _solve_in_turn
         distinct, order = np.unique(strengths, return_inverse=True)

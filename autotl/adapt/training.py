@@ -1,15 +1,16 @@
 """The training loop that adaptation methods share: one step an epoch, resumable bit for bit."""
 
 import math
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotl.adapt.heads import LinearHead, as_array
-from autotl.adapt.networks import TunedNetwork
-from autotl.features import FreezePlan
+from autotl.adapt.heads import LinearHead
+from autotl.adapt.mixing import Mixture
+from autotl.adapt.network import Layers, Network
+from autotl.adapt.terms import Batch, Term
 from autotl.specs import AdaptationTask, SavedState, Step
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ class TrainingSettings:
         label_smoothing: Mass spread over all classes.
         augment: Strength in [0, 1] of the modality's augmentation.
         train_norm: Let batch norm in the trained part update its statistics.
+        mix: "none", "mixup" or "cutmix": train on mixtures of two samples.
+        dropout: Share of the embedding that the head does not see while it trains.
+        balance: What is done about rare classes: "weights" weighs the loss as the task says,
+            "sampling" draws all classes alike, "logits" takes the classes' frequencies off the
+            logits after training (Menon et al., Long-tail Learning via Logit Adjustment, ICLR
+            2021), "pairs" draws two samples of a class at a time.
     """
 
     lr: float
@@ -39,6 +46,177 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     augment: float = 0.0
     train_norm: bool = False
+    mix: str = "none"
+    dropout: float = 0.0
+    balance: str = "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Where training departs from fitting all layers to the classes.
+
+    Args:
+        layers: What of the backbone trains; by default all layer groups above the freeze depth.
+        terms: What is added to the loss.
+        class_loss: Weight of the loss of the classes; where the target has no labels there is
+            none.
+        n_samples: Labelled samples of an epoch, which begin anew where there are fewer; None
+            goes through all of them once.
+        solve: Returns the head of a step's predictor from the network, where the head that
+            trained is not the one to predict with.
+    """
+
+    layers: Layers = field(default_factory=Layers)
+    terms: Sequence[Term] = ()
+    class_loss: float = 1.0
+    n_samples: int | None = None
+    solve: Callable[[Network], LinearHead] | None = None
+
+
+_ORDINARY = Recipe()
+
+
+def train(
+    task: AdaptationTask,
+    settings: TrainingSettings,
+    head: LinearHead,
+    state: SavedState | None = None,
+    recipe: Recipe = _ORDINARY,
+) -> Generator[Step, None, None]:
+    """Train backbone and head from `head`, yielding after every epoch until `task.n_steps`.
+
+    AdamW with a linear warm-up and a cosine over the planned epochs, gradients clipped at norm 5;
+    the frozen groups stay in eval mode.
+
+    Args:
+        task: What to fit.
+        settings: How to train.
+        head: Where the head starts.
+        state: To continue from.
+        recipe: Where this departs from fitting all layers to the classes.
+    """
+    network = Network(
+        task,
+        head,
+        recipe.layers,
+        recipe.terms,
+        lr=settings.lr,
+        head_lr=settings.head_lr,
+        weight_decay=settings.weight_decay,
+        train_norm=settings.train_norm,
+    )
+    start = network.resume(state) if state is not None else 0
+    loop = _Loop(network, settings, recipe)
+    for epoch in range(start, task.n_steps):
+        loss = loop.epoch(epoch)
+        done = epoch + 1
+        yield Step(
+            predictor=network.predictor(recipe.solve(network) if recipe.solve else None),
+            state=lambda done=done: network.state(done),  # type: ignore[misc]  # default binds the epoch
+            loss=loss,
+        )
+
+
+class _Loop:
+    """Epochs of a network; their randomness depends on the task's seed and their index alone."""
+
+    def __init__(self, network: Network, settings: TrainingSettings, recipe: Recipe) -> None:
+        import torch
+
+        self.network, self.settings, self.task = network, settings, network.task
+        self.class_loss = recipe.class_loss
+        self._n_samples = recipe.n_samples or len(network.task.train)
+        self.y = torch.as_tensor(self.task.y).to(network.device)
+        known = self.task.y[self.task.y >= 0]
+        counts = np.bincount(known, minlength=self.task.n_classes)
+        self._rarity = 1 / counts.clip(1)[self.task.y]
+        frequency = torch.as_tensor(counts / max(1, counts.sum()), dtype=torch.float32)
+        self._log_prior = frequency.clip(1e-6).log().to(network.device)
+        weights = self.task.class_weights if settings.balance == "weights" else None
+        self._cross_entropy = torch.nn.CrossEntropyLoss(
+            weight=None
+            if weights is None
+            else torch.as_tensor(weights, dtype=torch.float32).to(network.device),
+            label_smoothing=settings.label_smoothing,
+        )
+
+    def epoch(self, index: int) -> float:
+        """Train one epoch and return its mean loss, of the classes where they have one."""
+        import torch
+
+        task, settings, network = self.task, self.settings, self.network
+        n_batches, total = math.ceil(self._n_samples / settings.batch_size), 0.0
+        network.begin_epoch(index / task.n_steps)
+        seed = task.seed * 100_003 + index
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for term in network.terms:
+                term.begin(index, seed)
+            batches = task.train.batches(
+                settings.batch_size,
+                seed=seed,
+                augment=settings.augment,
+                start=network.tail.start,
+                order=self._order(seed),
+            )
+            for i, (rows, inputs) in enumerate(batches):
+                # A single sample has no batch statistics; leave it to the next epoch's shuffle.
+                if settings.train_norm and len(rows) == 1:
+                    continue
+                progress = (index + i / n_batches) / task.n_steps
+                shown, loss = self._loss(rows, inputs, progress, np.random.default_rng([seed, i]))
+                network.step(loss, schedule(progress, settings.warmup_fraction))
+                total += float(shown.detach()) * len(rows)
+        return total / self._n_samples
+
+    def _order(self, seed: int) -> np.ndarray | None:
+        """Return the positions of an epoch's samples; None goes through all of them once."""
+        balance, y, n_drawn = self.settings.balance, self.task.y, self._n_samples
+        rng, n_samples = np.random.default_rng([seed, 1]), len(y)
+        chance = self._rarity / self._rarity.sum()
+        if balance == "sampling":
+            return rng.choice(n_samples, size=n_drawn, p=chance)
+        if balance != "pairs":
+            if n_drawn == n_samples:
+                return None
+            rounds = [rng.permutation(n_samples) for _ in range(math.ceil(n_drawn / n_samples))]
+            return np.concatenate(rounds)[:n_drawn]
+        first = rng.choice(n_samples, size=math.ceil(n_drawn / 2), p=chance)
+        others = [rng.choice(np.flatnonzero(y == y[i])) for i in first]
+        return np.column_stack([first, others]).ravel()
+
+    def _loss(
+        self, rows: np.ndarray, inputs: Any, progress: float, rng: np.random.Generator
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return what to report, which no schedule of a term moves, and what to minimise."""
+        import torch
+
+        network, y = self.network, self.y[torch.as_tensor(rows)]
+        targets, mixture = y, None
+        if self.settings.mix != "none":
+            mixture = Mixture(self.settings.mix, len(rows), rng)
+        if mixture is not None and Mixture.mixes(inputs):
+            inputs = mixture.values(inputs)
+            embedded = network.embed(inputs)
+        elif mixture is not None:  # tokens cannot be mixed, what is made of them can
+            embedded = mixture.values(network.embed(inputs))
+        else:
+            embedded = network.embed(inputs)
+        logits = network.logits(embedded, self.settings.dropout)
+        if mixture is not None:
+            one_hot = torch.nn.functional.one_hot(y, self.task.n_classes).to(logits.dtype)
+            targets = mixture.targets(one_hot)
+        shifted = logits + self._log_prior if self.settings.balance == "logits" else logits
+        own = None
+        if self.class_loss and self.task.labelled:
+            own = self.class_loss * self._cross_entropy(shifted, targets)
+        start = logits.sum() * 0.0 if own is None else own
+        batch = Batch(
+            rows=rows, inputs=inputs, y=y, embedded=embedded, logits=logits, class_loss=start,
+            progress=progress,
+        )  # fmt: skip
+        total = sum((term.loss(batch) for term in network.terms), start=start)
+        return (total if own is None else own), total
 
 
 def schedule(progress: float, warmup_fraction: float) -> float:
@@ -47,159 +225,6 @@ def schedule(progress: float, warmup_fraction: float) -> float:
         return (progress + 1e-3) / (warmup_fraction + 1e-3)
     rest = (progress - warmup_fraction) / max(1e-9, 1 - warmup_fraction)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
-
-
-class _Run:
-    """A network, its head and its optimiser in the middle of training."""
-
-    def __init__(self, task: AdaptationTask, settings: TrainingSettings, head: LinearHead) -> None:
-        import torch
-
-        self.task, self.settings = task, settings
-        self.tail = task.train.load_backbone(task.freeze_depth)
-        self.module = self.tail.module
-        self.plan = FreezePlan(self.tail)
-        trained = self.plan.apply(task.freeze_depth)
-        device = torch.device(task.device)
-        tensors = {k: torch.from_numpy(v).to(device) for k, v in head.tensors().items()}
-        self.mean, self.scale = tensors["mean"], tensors["scale"]
-        self.weight = torch.nn.Parameter(tensors["weight"])
-        self.bias = torch.nn.Parameter(tensors["bias"])
-        groups = [{"params": [self.weight, self.bias], "peak": settings.head_lr}]
-        if trained:
-            groups.append({"params": trained, "peak": settings.lr})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            weight_decay=settings.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
-        weights = task.class_weights
-        self.loss = torch.nn.CrossEntropyLoss(
-            weight=None
-            if weights is None
-            else torch.as_tensor(weights, dtype=torch.float32).to(device),
-            label_smoothing=settings.label_smoothing,
-        )
-        self.y = torch.as_tensor(task.y).to(device)
-
-    def changed(self) -> "dict[str, torch.Tensor]":
-        """Return the tensors of the backbone that training may have touched."""
-        trained = {n for n, p in self.module.named_parameters() if p.requires_grad}
-        buffers = (
-            {n for n, _ in self.module.named_buffers()} if self.settings.train_norm else set()
-        )
-        return {n: t for n, t in self.module.state_dict().items() if n in trained | buffers}
-
-    def head(self) -> LinearHead:
-        """Return the head as arrays."""
-        tensors = {
-            "weight": self.weight,
-            "bias": self.bias,
-            "mean": self.mean,
-            "scale": self.scale,
-        }
-        return LinearHead(**{k: v.detach().cpu().numpy().copy() for k, v in tensors.items()})
-
-    def epoch(self, index: int) -> float:
-        """Train one epoch and return its mean loss; its randomness depends on seed and index."""
-        import torch
-
-        n_batches = math.ceil(len(self.task.train) / self.settings.batch_size)
-        total = 0.0
-        self.plan.train_mode(train_norm=self.settings.train_norm)
-        seed = self.task.seed * 100_003 + index
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            batches = self.task.train.batches(
-                self.settings.batch_size,
-                seed=seed,
-                augment=self.settings.augment,
-                start=self.tail.start,
-            )
-            for i, (rows, batch) in enumerate(batches):
-                progress = (index + i / n_batches) / self.task.n_steps
-                factor = schedule(progress, self.settings.warmup_fraction)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["peak"] * factor
-                total += self._batch(rows, batch) * len(rows)
-        return total / len(self.task.train)
-
-    def _batch(self, rows: np.ndarray, batch: Any) -> float:
-        import torch
-
-        # A single sample has no batch statistics; leave it to the next epoch's shuffle.
-        if self.settings.train_norm and len(rows) == 1:
-            return 0.0
-        self.optimizer.zero_grad(set_to_none=True)
-        embedded = self.module(batch)
-        logits = ((embedded - self.mean) / self.scale) @ self.weight.T + self.bias
-        loss = self.loss(logits, self.y[torch.as_tensor(rows)])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            [p for g in self.optimizer.param_groups for p in g["params"]], max_norm=5.0
-        )
-        self.optimizer.step()
-        return float(loss.detach())
-
-    def state(self, epoch: int) -> SavedState:
-        """Return all that is needed to continue after `epoch` epochs."""
-        tensors: dict[str, Any] = {f"head.{k}": v for k, v in self.head().tensors().items()}
-        tensors |= {f"module.{k}": v.detach().cpu().clone() for k, v in self.changed().items()}
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            for key, value in entry.items():
-                tensors[f"optimizer.{index}.{key}"] = value.detach().cpu().clone()
-        return SavedState(tensors=tensors, config={"epoch": epoch})
-
-    def resume(self, saved: SavedState) -> int:
-        """Take up a saved state and return the number of epochs behind it."""
-        import torch
-
-        parts: dict[str, dict[str, Any]] = {"head": {}, "module": {}, "optimizer": {}}
-        for name, value in saved.tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = torch.as_tensor(as_array(value))
-        with torch.no_grad():
-            self.weight.copy_(parts["head"]["weight"])
-            self.bias.copy_(parts["head"]["bias"])
-        # Buffers of frozen layers may be saved too; a shorter tail has no place for them.
-        own = self.module.state_dict()
-        own |= {name: value for name, value in parts["module"].items() if name in own}
-        self.module.load_state_dict(own)
-        entries: dict[int, dict[str, Any]] = {}
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition(".")
-            like = parameters[int(index)]
-            if value.shape == like.shape:
-                # In the parameter's own memory layout: the fused step reads both side by side.
-                value = torch.empty_like(like, dtype=value.dtype).copy_(value)  # noqa: PLW2901
-            entries.setdefault(int(index), {})[key] = value
-        stored = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**stored, "state": entries})
-        return int(saved.config["epoch"])
-
-
-def train(
-    task: AdaptationTask,
-    settings: TrainingSettings,
-    head: LinearHead,
-    state: SavedState | None = None,
-) -> Generator[Step, None, None]:
-    """Train backbone and head from `head`, yielding after every epoch until `task.n_steps`.
-
-    AdamW with a linear warm-up and a cosine over the planned epochs, gradients clipped at norm 5;
-    the frozen groups stay in eval mode.
-    """
-    run = _Run(task, settings, head)
-    start = run.resume(state) if state is not None else 0
-    for epoch in range(start, task.n_steps):
-        loss = run.epoch(epoch)
-        done = epoch + 1
-        yield Step(
-            predictor=TunedNetwork(run.head(), run.changed(), task.freeze_depth, run.tail),
-            state=lambda done=done: run.state(done),  # type: ignore[misc]  # default binds the epoch
-            loss=loss,
-        )
 
 
 def standardiser(features: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
-from autotl.adapt import LogisticPath, softmax
-from autotl.adapt.logistic import solve_logistic_panel
+from autotl.adapt import LogisticPath, softmax, solve_logistic_panel
 from autotl.adapt.newton import SoftmaxRegression
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -194,3 +193,14 @@ def test_every_strength_gets_its_own_solution(n_strengths):
             panel.weights[i], alone.weights[0], atol=2e-3 * np.abs(alone.weights).max()
         )
         assert panel.losses[i] == pytest.approx(alone.losses[0], rel=2e-3)
+
+
+def test_samples_without_weight_count_as_if_they_were_not_there():
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3
+    weights = np.where(np.arange(60) < 40, rng.uniform(0.5, 2, 60), 0.0)
+
+    found = solve_logistic_panel(X, y, 3, [0.1, 1.0], sample_weights=weights)
+    fewer = solve_logistic_panel(X[:40], y[:40], 3, [0.1, 1.0], sample_weights=weights[:40])
+
+    np.testing.assert_array_equal(found.weights, fewer.weights)

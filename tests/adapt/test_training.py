@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from autotl.adapt import LinearHead, TrainingSettings, TunedNetwork, standardiser, train
+from autotl.adapt import LinearHead, TrainingSettings, TunedNetwork, blend, standardiser, train
 from autotl.adapt.training import schedule
 from autotl.features import BackboneSession
 from autotl.specs import AdaptationTask, SavedState
@@ -113,3 +113,61 @@ def test_schedule_warms_up_then_falls_to_zero():
 
     assert factors[0] < factors[1] < factors[2] == pytest.approx(1.0)
     assert factors[2] > factors[3] > factors[4] == pytest.approx(0.0)
+
+
+def tuned(task):
+    *_, last = train(task, SETTINGS, start(task))
+    return TunedNetwork.restore(last.predictor.save())
+
+
+def probe(task, seed=0):
+    head, rng = start(task), np.random.default_rng(seed)
+    weight = rng.normal(size=head.weight.shape).astype(np.float32)
+    return LinearHead(weight=weight, bias=head.bias, mean=head.mean, scale=head.scale)
+
+
+def same(one, other, task):
+    assert np.allclose(one.predict_proba(task.train), other.predict_proba(task.train), atol=1e-4)
+
+
+def test_a_network_alone_stays_what_it_is():
+    task = make_task()
+    network = tuned(task)
+
+    same(blend([(1.0, network)], task.train), network, task)
+
+
+def test_without_any_of_the_tuned_weights_the_probe_is_left():
+    task = make_task()
+
+    same(blend([(0.0, tuned(task)), (1.0, probe(task))], task.train), probe(task), task)
+
+
+def test_weights_lie_between_those_that_are_averaged():
+    task, other = make_task(depth=1), make_task(seed=5)
+    one, two = tuned(task), tuned(other)
+
+    mixed = blend([(0.25, one), (0.75, two)], task.train)
+
+    assert mixed.freeze_depth == 0
+    shared = [name for name in one.changed if name in two.changed]
+    floating = [name for name in shared if one.changed[name].is_floating_point()]
+    assert floating
+    for name in floating:
+        expected = 0.25 * one.changed[name] + 0.75 * two.changed[name]
+        assert np.allclose(mixed.changed[name], expected, atol=1e-6)
+
+
+def test_a_blend_survives_saving():
+    task = make_task()
+    mixed = blend([(0.5, tuned(task)), (0.5, probe(task))], task.train)
+
+    same(TunedNetwork.restore(mixed.save()), mixed, task)
+
+
+def test_weights_that_do_not_sum_to_one_are_refused():
+    task = make_task()
+    with pytest.raises(ValueError, match="sum to 1"):
+        blend([(0.5, tuned(task))], task.train)
+    with pytest.raises(ValueError, match="at least one tuned"):
+        blend([(1.0, probe(task))], task.train)

@@ -15,6 +15,29 @@ _PREFIX = "backbone."
 _BATCH_SIZE = 32
 
 
+def embed(module: "torch.nn.Module", inputs: Inputs, start: int) -> np.ndarray:
+    """Return embeddings of shape (n_samples, embed_dim) by a tail that begins at a cut.
+
+    The module's layers run in eval mode and are left in the modes that they had.
+    """
+    import torch
+
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    found: np.ndarray | None = None
+    with torch.no_grad():
+        for rows, batch in inputs.batches(_BATCH_SIZE, start=start):
+            values = module(batch).float().cpu().numpy()
+            if found is None:
+                found = np.zeros((len(inputs), values.shape[1]), np.float32)
+            found[rows] = values
+    for m, mode in modes:
+        m.training = mode
+    if found is None:
+        raise ValueError("There is nothing to embed; expected at least one sample.")
+    return found
+
+
 class TunedNetwork:
     """Predict with a tuned backbone.
 
@@ -37,19 +60,12 @@ class TunedNetwork:
 
     def predict_proba(self, inputs: Inputs) -> np.ndarray:
         """Return class probabilities of shape (n_samples, n_classes)."""
-        import torch
+        return softmax(self.head.logits(self.embed(inputs)))
 
+    def embed(self, inputs: Inputs) -> np.ndarray:
+        """Return tuned embeddings of shape (n_samples, embed_dim)."""
         tail = self._rebuilt(inputs)
-        module = tail.module
-        modes = [(m, m.training) for m in module.modules()]
-        module.eval()
-        logits = np.zeros((len(inputs), len(self.head.bias)), np.float32)
-        with torch.no_grad():
-            for rows, batch in inputs.batches(_BATCH_SIZE, start=tail.start):
-                logits[rows] = self.head.logits(module(batch).float().cpu().numpy())
-        for m, mode in modes:
-            m.training = mode
-        return softmax(logits)
+        return embed(tail.module, inputs, tail.start)
 
     def _rebuilt(self, inputs: Inputs) -> LoadedBackbone:
         if self._tail is None:
