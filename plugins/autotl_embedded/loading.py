@@ -135,6 +135,7 @@ def load_image(name: str, device: str) -> autotl.LoadedBackbone:
         preprocess=Preprocess(n_channels=network.n_channels, n_pixels=network.n_pixels),
         layer_groups=network.layer_groups,
         source_probs=source_probs,
+        source_head=head,
     )
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from autotl_modalities.image_randaugment import rand_augment
+
 if TYPE_CHECKING:
     import torch
 
@@ -14,12 +16,14 @@ _SCALE = 0.22  # in logarithms: 0.8 to 1.25 times
 _BRIGHTNESS = 0.4  # standard deviations of the image
 _CONTRAST = 0.4
 _FLIP_ABOVE = 0.5
+_RAND_AUGMENT_ABOVE = 0.9
 
 
 def augment(batch: Any, generator: "torch.Generator", strength: float) -> Any:
     """Shift, scale, rotate and change the light of each image a little.
 
-    Mirror images appear only above strength 0.5, since digits and signs do not survive them.
+    Mirror images appear only above strength 0.5, since digits and signs do not survive them;
+    above 0.9, RandAugment takes the place of all this.
 
     Args:
         batch: Images of shape (n_samples, channels, height, width), standardised or not; anything
@@ -31,6 +35,9 @@ def augment(batch: Any, generator: "torch.Generator", strength: float) -> Any:
 
     if strength <= 0 or not isinstance(batch, torch.Tensor) or batch.dim() != 4 or not len(batch):
         return batch
+    if strength > _RAND_AUGMENT_ABOVE:
+        seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+        return rand_augment(batch, seed, strength)
     n = len(batch)
     # Drawn where the generator lives, so that a device changes nothing.
     noise = torch.rand((n, 7), generator=generator, device=generator.device).to(batch.device)

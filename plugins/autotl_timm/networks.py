@@ -82,12 +82,20 @@ def _view(module: nn.Module) -> nn.Module:
 def source_network(network: nn.Module) -> autotl.SourceNetwork:
     """Describe a timm network, whatever weights it has."""
     embedder = Embedder(network)
+    classifies = getattr(network, "num_classes", 0)
     return autotl.SourceNetwork(
         network=network,
         backbone=embedder,
-        source_logits=network if getattr(network, "num_classes", 0) else None,
+        source_logits=network if classifies else None,
+        source_head=_linear_classifier(network) if classifies else None,
         layer_groups=_layer_groups(network, embedder),
     )
+
+
+def _linear_classifier(network: Any) -> nn.Module | None:
+    """Return the layer that maps embeddings to logits, where it is one layer alone."""
+    classifier = network.get_classifier() if hasattr(network, "get_classifier") else None
+    return classifier if isinstance(classifier, nn.Linear) else None
 
 
 def _layer_groups(network: Any, embedder: Embedder) -> tuple[tuple[str, ...], ...]:
@@ -177,4 +185,5 @@ def load_pretrained(
         ),
         layer_groups=source.layer_groups,
         source_probs=None if logits is None else lambda batch: logits(batch).softmax(dim=1),
+        source_head=None if logits is None else source.source_head,
     )

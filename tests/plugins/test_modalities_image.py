@@ -1,5 +1,6 @@
 import io
 import json
+import random
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -316,3 +317,26 @@ def test_several_threads_may_read_the_same_images(tmp_path):
         found = list(pool.map(lambda i: samples[i % 8].tobytes(), range(200)))
 
     assert found == [samples[i % 8].tobytes() for i in range(200)]
+
+
+def test_the_strongest_augmentation_is_randaugment_and_a_seed_repeats_it(spec):
+    batch = torch.rand((6, 3, 24, 24), generator=torch.Generator().manual_seed(1)) * 4 - 2
+    state = random.getstate()
+
+    one, same, other = (
+        spec.augment(batch, torch.Generator().manual_seed(seed), 1.0) for seed in (0, 0, 1)
+    )
+
+    assert one.shape == batch.shape
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert random.getstate() == state
+    assert one.min() >= batch.min() - 1e-4
+    assert one.max() <= batch.max() + 1e-4
+
+
+def test_randaugment_takes_grey_images_and_leaves_other_channels(spec):
+    grey, many = torch.rand((3, 1, 16, 16)), torch.rand((3, 5, 16, 16))
+
+    assert spec.augment(grey, torch.Generator().manual_seed(0), 1.0).shape == grey.shape
+    assert torch.equal(spec.augment(many, torch.Generator().manual_seed(0), 1.0), many)
