@@ -1,6 +1,7 @@
 """From what the user hands in to a checked task with its splits."""
 
-from autotl.data.datasets import read_dataset, unlabelled
+from autotl.data.datasets import brings_labels, read_dataset, unlabelled
+from autotl.data.extra import Source
 from autotl.data.lazy import Samples
 from autotl.data.metric import Metric, choose_metric, metric_names
 from autotl.data.raw import RawData, SkippedSample
@@ -15,9 +16,11 @@ __all__ = [
     "RawData",
     "Samples",
     "SkippedSample",
+    "Source",
     "Split",
     "Task",
     "UsableSamples",
+    "brings_labels",
     "build_task",
     "choose_metric",
     "find_modality",

@@ -15,7 +15,7 @@ from autotl.data.raw import RawData, SkippedSample
 from autotl.data.rows import Table
 from autotl.errors import AmbiguousModalityError, InvalidDataError
 
-__all__ = ["read_dataset", "unlabelled"]
+__all__ = ["brings_labels", "read_dataset", "unlabelled"]
 
 _PROBES = 5  # items that show whether a data set's list of labels is to be trusted
 # Sounds and films are stored as images are: {bytes, path}.
@@ -47,6 +47,16 @@ def read_dataset(X: Any, *, modality: str | None = None) -> RawData:
             "items are pairs (sample, label)."
         )
     return _read_items(X, *keys, modality)
+
+
+def brings_labels(X: Any, modality: str | None = None) -> bool:
+    """Say whether `read_dataset` finds labels in samples, as far as can be told from outside."""
+    if _is_huggingface(X):
+        return _read_huggingface(X, modality, require_labels=False).y is not None
+    if _has_splits(X):
+        return True
+    keys = _keys(X, modality)
+    return keys is not None and keys[1] is not None
 
 
 def unlabelled(X: Any, modality: str | None = None) -> Any:

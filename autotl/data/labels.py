@@ -2,13 +2,22 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from autotl.errors import InvalidDataError
 
-__all__ = ["as_values", "encode", "is_missing", "label_list", "name_classes", "sorted_classes"]
+__all__ = [
+    "Missing",
+    "as_values",
+    "encode",
+    "is_missing",
+    "label_list",
+    "name_classes",
+    "sorted_classes",
+]
 
 
 def as_values(values: Any) -> list[Any]:
@@ -31,7 +40,55 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
-def label_list(y: Any, name: str, n_samples: int, samples_name: str) -> list[Hashable]:
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """What is done about samples without a label.
+
+    Args:
+        use: Learn from them as unlabelled samples.
+        marker: A label that stands for none, besides None and NaN; None where there is no such.
+    """
+
+    use: bool
+    marker: Hashable = None
+
+    @classmethod
+    def of(cls, unlabeled: Any, marker: Any) -> "Missing":
+        """Check what the user says.
+
+        Raises:
+            InvalidDataError: It is neither None nor "use", or a marker is given without "use".
+        """
+        if unlabeled not in (None, "use"):
+            raise InvalidDataError(
+                f"unlabeled is {_shown(unlabeled)}. Expected 'use', to learn from samples without "
+                "a label too, or None."
+            )
+        if marker is not None and unlabeled is None:
+            raise InvalidDataError(
+                f"unlabeled_value is {_shown(marker)}, but unlabeled is None. Give "
+                "unlabeled='use' too, to learn from samples without a label."
+            )
+        marker = marker.item() if isinstance(marker, np.generic) else marker
+        return cls(use=unlabeled == "use", marker=marker)
+
+    def is_missing(self, label: Any) -> bool:
+        """Say whether a label stands for none; a text marks labels that are written like it."""
+        if is_missing(label):
+            return True
+        if isinstance(self.marker, str):
+            return str(label) == self.marker
+        truths = isinstance(label, bool | np.bool_), isinstance(self.marker, bool)
+        alike = truths[0] == truths[1]  # 1 and True are equal, but not alike
+        return alike and bool(label == self.marker)
+
+
+_NONE_MISSING = Missing(use=False)
+
+
+def label_list(
+    y: Any, name: str, n_samples: int, samples_name: str, missing: Missing | None = None
+) -> list[Hashable]:
     """Return labels as Python objects, kept as given.
 
     Args:
@@ -39,6 +96,7 @@ def label_list(y: Any, name: str, n_samples: int, samples_name: str) -> list[Has
         name: What the user calls `y`.
         n_samples: How many samples there are.
         samples_name: What the user calls the samples.
+        missing: Which labels may be missing; those are None in the result.
 
     Raises:
         InvalidDataError: A label is missing, not hashable or a number with a fraction, or there
@@ -60,7 +118,10 @@ def label_list(y: Any, name: str, n_samples: int, samples_name: str) -> list[Has
             f"{name} has {len(labels)} labels but {samples_name} has {n_samples} samples. "
             "Give exactly one label for each sample."
         )
-    _check_each(labels, name)
+    missing = missing or _NONE_MISSING
+    if missing.use:
+        labels = [None if missing.is_missing(label) else label for label in labels]
+    _check_each([label for label in labels if not (missing.use and label is None)], name)
     return labels
 
 
@@ -79,7 +140,8 @@ def _check_each(labels: Sequence[Any], name: str) -> None:
     if missing:
         raise InvalidDataError(
             f"{len(missing)} of {len(labels)} labels in {name} are missing (None, NaN or an empty "
-            f"cell), the first at {_indices(missing)}. Fill them in or drop these samples."
+            f"cell), the first at {_indices(missing)}. Fill them in, drop these samples, or learn "
+            "from them without labels by unlabeled='use' (--use-unlabeled)."
         )
     for i, label in enumerate(labels):
         if not isinstance(label, Hashable) or not _hashes(label):

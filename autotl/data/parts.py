@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotl.data.labels import (
+    Missing,
     as_values,
     encode,
     is_missing,
@@ -47,6 +48,12 @@ class Part:
             values = getattr(self, name)
             setattr(self, name, [values[i] for i in rows])
 
+    def join(self, other: "Part") -> None:
+        """Put another part's samples after these."""
+        self.samples = self.samples + other.samples
+        for name in ("labels", "groups", "ids", "fingerprints"):
+            setattr(self, name, [*getattr(self, name), *getattr(other, name)])
+
     def units(self) -> Array:
         """Number the units that no split may divide, shape (n_samples,)."""
         return join_units(self.fingerprints, self.groups)
@@ -54,6 +61,16 @@ class Part:
     def codes(self) -> Array:
         """Return the class codes, shape (n_samples,)."""
         return encode(self.labels, sorted_classes(self.labels))
+
+    def split_off_unlabelled(self) -> "Part | None":
+        """Keep the samples with a label, and return the others; None where all have one."""
+        rows = [i for i, label in enumerate(self.labels) if label is None]
+        if not rows:
+            return None
+        others = Part(self.samples, self.labels, self.groups, self.ids, self.fingerprints)
+        others.keep(rows)
+        self.keep([i for i, label in enumerate(self.labels) if label is not None])
+        return others
 
     def canonical(self) -> Array:
         """Return all positions in an order that depends on the content alone."""
@@ -73,17 +90,36 @@ class Checks:
         self.skipped: list[SkippedSample] = []
         self.warnings: list[str] = []
 
-    def part(
-        self, X: Any, y: Any, groups: Any, ids: Sequence[str] | None, name: str = "X"
+    def part(  # what comes with samples
+        self,
+        X: Any,
+        y: Any,
+        groups: Any,
+        ids: Sequence[str] | None,
+        name: str = "X",
+        *,
+        labelled: bool = True,
+        missing: Missing | None = None,
     ) -> Part:
         """Check one set of samples with its labels, leaving out what cannot be used.
+
+        Args:
+            X: Samples.
+            y: Their labels.
+            groups: One value for each sample, or None.
+            ids: Names of the samples, or None.
+            name: What the user calls `X`.
+            labelled: Whether there are labels.
+            missing: Which labels may be missing; the part then has None in their place.
 
         Raises:
             InvalidDataError: Nothing is usable, or labels or groups do not fit.
         """
         given = given_samples(self.modality, X, name)
-        # Labels are cheap to check; a missing one should not wait for ten thousand images.
-        labels = label_list(y, name.replace("X", "y", 1), len(given), name)
+        labels: list[Hashable] = [None] * len(given)
+        if labelled:
+            # Labels are cheap to check; a missing one should not wait for ten thousand images.
+            labels = label_list(y, name.replace("X", "y", 1), len(given), name, missing)
         shared = _group_list(groups, len(given), name)
         usable = usable_samples(
             self.modality, X, given=given, ids=ids, name=name, advance=self.advance
@@ -119,6 +155,16 @@ class Checks:
             )
         self._drop(data, leaks, "has the same content as a sample of the holdout")
         self._warn(len(leaks), "of X left out", "the holdout has samples of the same content")
+
+    def drop_held(
+        self, part: Part, held: Sequence[str], name: str, where: str = "the holdout"
+    ) -> None:
+        """Take samples out whose content is known already, labels or not."""
+        seen = set(held)
+        known = [i for i, digest in enumerate(part.fingerprints) if digest in seen]
+        if known:
+            self._drop(part, known, f"has the same content as a sample of {where}")
+            self._warn(len(known), f"of {name} left out", f"{where} has the same content")
 
     def check_classes(self, data: Part, held: Part | None, per_class: int | None) -> None:
         """Require two classes with enough samples each, and no unknown class in the holdout.

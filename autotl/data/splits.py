@@ -50,11 +50,13 @@ class Split:
         holdout: Positions that are touched once, at the end; sorted.
         guard: Positions that neither training nor any choice looks at while a search runs: what
             trials are held against the floor on; sorted, empty where samples are few.
+        unlabeled: Positions of samples without labels; sorted, after all others.
     """
 
     folds: tuple[Fold, ...]
     holdout: Array
     guard: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    unlabeled: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def selection(self) -> Array:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from autotl.data.datasets import unlabelled
-from autotl.data.labels import encode, name_classes, sorted_classes
+from autotl.data.extra import Source, gather, labelled_by_sources
+from autotl.data.labels import Missing, encode, name_classes, sorted_classes
 from autotl.data.lazy import Samples
 from autotl.data.metric import Metric, choose_metric
 from autotl.data.parts import Checks, Part
@@ -37,10 +38,11 @@ class Task:
 
     Args:
         modality: What the samples are.
-        samples: All of them, holdout included, in the order given; read on access.
-        y: Class codes of shape (n_samples,), int64.
+        samples: All of them, holdout included, in the order given; read on access. After them
+            come those without labels, then those of the sources.
+        y: Class codes of shape (n_labelled,), int64, of the first samples.
         classes: The labels behind the codes, as given and in order.
-        groups: Units of shape (n_samples,), int64, that no split divides: samples that share the
+        groups: Units of shape (n_labelled,), int64, that no split divides: samples that share the
             user's group or their content.
         fingerprints: Hex digest of each sample's content.
         metric: What is optimised; greater is better.
@@ -48,6 +50,9 @@ class Task:
         skipped: Samples that were left out, and why.
         warnings: What the user should know, in whole sentences.
         holdout_given: Whether the holdout is the user's own.
+        sources: Labelled data sets of other domains.
+        unsupervised: Whether the user's samples have no label: the labelled ones are the
+            sources', and all that can be said of the user's own is a guess.
     """
 
     modality: ModalitySpec
@@ -61,6 +66,8 @@ class Task:
     skipped: list[SkippedSample] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     holdout_given: bool = False
+    sources: tuple[Source, ...] = ()
+    unsupervised: bool = False
 
 
 def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
@@ -79,12 +86,17 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     notes: Sequence[str] = (),
     advance: Advance | None = None,
     guard: bool = False,
+    X_unlabeled: Any = None,
+    source: Any = None,
+    unlabeled: str | None = None,
+    unlabeled_value: Any = None,
 ) -> Task:
     """Turn what the user gave into a task, or say what is wrong with it.
 
     Args:
         X: Samples of one modality.
-        y: One label for each; any hashable, kept as given.
+        y: One label for each; any hashable, kept as given. None where no sample has one: classes
+            and labelled samples are then those of `source`.
         modality: Name of the modality where `X` fits more than one.
         metric: A scikit-learn classification scorer's name.
         labels_per_class: Labels of each class to keep for train and validation. The rest is the
@@ -98,6 +110,10 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         notes: What reading has to say; goes into `warnings`.
         advance: Called with the samples looked at so far, and their number, while that goes on.
         guard: Whether some samples are kept from training and choices, for the guard.
+        X_unlabeled: Samples of the user's domain without labels.
+        source: Labelled samples of another domain, `(X, y)`, or a mapping of names to such pairs.
+        unlabeled: "use" where labels in `y` may be missing, for samples to learn from without.
+        unlabeled_value: A label that stands for a missing one, besides None and NaN.
 
     Raises:
         InvalidDataError: The data cannot be used; the message says what to do.
@@ -105,9 +121,17 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         UnknownNameError: There is no such modality or metric.
     """
     _check_numbers(labels_per_class, seed)
+    missing = Missing.of(unlabeled, unlabeled_value)
     X, X_holdout = unlabelled(X, modality), unlabelled(X_holdout, modality)
+    X_unlabeled = unlabelled(X_unlabeled, modality)
     checks = Checks(find_modality(X, modality), advance)
-    data = checks.part(X, y, groups, ids)
+    data = checks.part(
+        X, y, groups, ids, missing=missing, labelled=y is not None or source is None
+    )
+    blank = data.split_off_unlabelled()
+    unsupervised = not len(data)
+    if unsupervised:
+        data, source = labelled_by_sources(checks, source, len(blank or ())), None
     held = _given_holdout(checks, X_holdout, y_holdout)
     if held is not None:
         checks.drop_leaks(data, held)
@@ -118,24 +142,39 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
     if held is not None and labels_per_class is not None:
         checks.keep_few(data, labels_per_class, seed)
     y_codes, units, split = _lay_out(data, held, labels_per_class, seed, guard=guard)
+    labelled = [data] if held is None else [data, held]
+    # Where no label is used, the samples of the test may be learnt from.
+    tested = split.holdout[:0] if unsupervised else split.holdout
+    extras = gather(checks, labelled, tested, classes, (blank, X_unlabeled), source)
+    everything = [*labelled, *extras.parts]
     warnings = [
         *notes,
         *checks.warnings,
         *_split_warnings(split, y_codes, classes, labels_per_class),
+        *extras.notes,
     ]
     return Task(
         modality=checks.modality,
-        samples=data.samples if held is None else data.samples + held.samples,
+        samples=_joined(everything),
         y=y_codes,
         classes=classes,
         groups=units,
-        fingerprints=data.fingerprints + (held.fingerprints if held else []),
+        fingerprints=[digest for part in everything for digest in part.fingerprints],
         metric=chosen,
-        split=split,
+        split=replace(split, unlabeled=extras.unlabeled),
         skipped=[*skipped, *checks.skipped],
         warnings=warnings,
         holdout_given=held is not None,
+        sources=extras.sources,
+        unsupervised=unsupervised,
     )
+
+
+def _joined(parts: Sequence[Part]) -> Samples:
+    samples = parts[0].samples
+    for part in parts[1:]:
+        samples = samples + part.samples
+    return samples
 
 
 def _check_numbers(labels_per_class: int | None, seed: int) -> None:

@@ -6,7 +6,7 @@ from autotl.features.decomposition import decompose
 from autotl.features.extraction import Stopped
 from autotl.features.freezing import FreezePlan, freeze_depth
 from autotl.features.inputs import SessionInputs
-from autotl.features.layers import layer_average, layer_means
+from autotl.features.layers import cut_features, layer_average, layer_means
 from autotl.features.session import BackboneSession
 from autotl.features.source import norm_moments, source_probs
 from autotl.features.store import ActivationStore
@@ -20,6 +20,7 @@ __all__ = [
     "FreezePlan",
     "SessionInputs",
     "Stopped",
+    "cut_features",
     "decompose",
     "freeze_depth",
     "layer_average",

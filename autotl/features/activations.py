@@ -33,7 +33,8 @@ class Caching:
     Args:
         store: Where they are kept.
         digests: Content digest of each sample.
-        y: Class codes of shape (n_samples,), for the check that rounding changes no prediction.
+        y: Class codes of the first samples, shape (n_labelled,), for the check that rounding
+            changes no prediction.
         views: Augmented views of each sample.
         dtype: "float16" where predictions of a probe stay the same, or always "float32".
         seed: Of the views.
@@ -233,8 +234,10 @@ class Activations:
             n_rows += len(chunk)
             if n_rows >= _CHECKED_ROWS:
                 break
-        y = self.caching.y[np.concatenate(rows)]
-        same = same_predictions(np.concatenate(exact), np.concatenate(coarse), y)
+        checked = np.concatenate(rows)
+        known = checked < len(self.caching.y)  # samples without labels come last
+        y = self.caching.y[checked[known]]
+        same = same_predictions(np.concatenate(exact)[known], np.concatenate(coarse)[known], y)
         return "float16" if same else "float32"
 
     def missing(self, rows: np.ndarray, depth: int, view: View) -> np.ndarray:

@@ -129,7 +129,6 @@ class CostModel:
     def __init__(self, session: "BackboneSession") -> None:
         self.session = session
         self.profile: CostProfile | None = None
-        self.probe_seconds = _PROBE_SECONDS
         self._correction: float | None = None
         self._sample_overhead = 0.0
 
@@ -190,9 +189,14 @@ class CostModel:
         # The slower of the two: a plan that is too short costs less than one cut off.
         self._correction = max(seconds / expected, self._correction or 0.0)
 
-    def probe(self, n_missing: int) -> float:
-        """Return the seconds of a probe when `n_missing` samples have yet to be embedded."""
-        return self.forward * n_missing + self.probe_seconds
+    def probe(self, n_missing: int, solving: float | None = None) -> float:
+        """Return the seconds of a probe when `n_missing` samples have yet to be embedded.
+
+        Args:
+            n_missing: Samples.
+            solving: Seconds to solve it, where they are known.
+        """
+        return self.forward * n_missing + (_PROBE_SECONDS if solving is None else solving)
 
 
 def planned_steps(wanted: int, step_seconds: float, seconds: float) -> int:

@@ -38,6 +38,10 @@ class SessionInputs:
         """Return the spectral decomposition of the features, computed once."""
         return self.session.decomposition(self.rows)
 
+    def layer_features(self) -> list[np.ndarray]:
+        """Return pooled activations at every cut, each of shape (n_samples, n_channels)."""
+        return self.session.layer_features(self.rows)
+
     def load_backbone(self, freeze_depth: int = 0) -> LoadedBackbone:
         """Return a copy of the backbone from the deepest kept cut within `freeze_depth` on."""
         session, loaded = self.session, self.session.loaded
@@ -48,12 +52,19 @@ class SessionInputs:
         return replace(loaded, module=copy.deepcopy(module), layer_groups=groups, start=start)
 
     def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0, start: int = 0
+        self,
+        size: int,
+        *,
+        seed: int | None = None,
+        augment: float = 0.0,
+        start: int = 0,
+        order: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (positions, batch on the device) once over all samples."""
-        order = np.arange(len(self.rows))
-        if seed is not None:
-            order = np.random.default_rng(seed).permutation(order)
+        """Yield (positions, batch on the device), by default once over all samples."""
+        if order is None:
+            order = np.arange(len(self.rows))
+            if seed is not None:
+                order = np.random.default_rng(seed).permutation(order)
         if start == 0:
             return self._input_batches(order, size, seed, augment)
         view = self._view(seed, augment)

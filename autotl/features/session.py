@@ -15,6 +15,7 @@ from autotl.features.extraction import choose_batch_size, infer, run_batches
 from autotl.features.folding import fold_batch_norm
 from autotl.features.freezing import FreezePlan, freeze_depth
 from autotl.features.inputs import SessionInputs
+from autotl.features.layers import LayerFeatures
 from autotl.features.placement import CutCost, choose_cuts
 from autotl.specs import BackboneSpec, Cuts, LoadedBackbone, ModalitySpec, SpectralDecomposition
 
@@ -66,6 +67,7 @@ class BackboneSession:
         self._folded: torch.nn.Module | None = None
         self._features: np.ndarray | None = None
         self._done = np.zeros(len(samples), dtype=bool)
+        self._layers = LayerFeatures(self)
         self._inputs: dict[int, torch.Tensor] = {}
         self._keep_inputs, self._input_bytes = True, 0
         self._forward = self._warm_up = (0.0, 0)
@@ -194,6 +196,7 @@ class BackboneSession:
         self._parts.clear()
         self._inputs.clear()
         self._decompositions.clear()
+        self._layers.release(_KEPT_FEATURE_BYTES)
         if self.activations is None:
             return
         self.activations.release()
@@ -366,6 +369,14 @@ class BackboneSession:
         if key not in self._decompositions:
             self._decompositions[key] = decompose(self.embed(rows))
         return self._decompositions[key]
+
+    def layers_missing(self, rows: np.ndarray) -> int:
+        """Count the rows whose pooled activations at all cuts are not known."""
+        return self._layers.n_missing(rows)
+
+    def layer_features(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return pooled activations at every cut, each of shape (len(rows), n_channels)."""
+        return self._layers.of(rows)
 
     def inputs(self, rows: np.ndarray) -> SessionInputs:
         """Return the samples at `rows` as adaptation methods see them."""

@@ -56,7 +56,7 @@ def _load(spec: BackboneSpec, seed: int, device: str) -> LoadedBackbone:
     # A plugin may hand out one network again and again; the pretrained one must stay as it is.
     module = copy.deepcopy(loaded.module)
     reinitialise(module, seed)
-    return replace(loaded, module=module.to(device).eval(), source_probs=None)
+    return replace(loaded, module=module.to(device).eval(), source_probs=None, source_head=None)
 
 
 def reinitialise(module: "torch.nn.Module", seed: int) -> None:

@@ -317,13 +317,15 @@ def _load(entry: _Entry, device: str) -> LoadedBackbone:
                 f"{entry.kwargs!r} ({error}). Correct its entry in {_DESCRIPTION}."
             ) from error
     _load_strictly(entry, source.network)
-    for module in (source.network, source.backbone):
-        module.to(device).eval()
+    for module in (source.network, source.backbone, source.source_head):
+        if module is not None:
+            module.to(device).eval()
     return LoadedBackbone(
         module=source.backbone,
         preprocess=image_preprocess(**entry.preprocessing),
         layer_groups=source.layer_groups,
         source_probs=_probabilities(source),
+        source_head=source.source_head,
     )
 
 

@@ -4,7 +4,14 @@ Behaviour is carried by functions in fields, not by subclassing, and fields are 
 with defaults. Nothing heavy is imported here: numpy and torch types appear in annotations only.
 """
 
-from autotl.specs.adaptations import AdaptationSpec, AdaptationTask, Inputs, Predictor, Step
+from autotl.specs.adaptations import (
+    AdaptationSpec,
+    AdaptationTask,
+    Inputs,
+    Predictor,
+    SourceData,
+    Step,
+)
 from autotl.specs.algebra import SpectralDecomposition
 from autotl.specs.backbones import (
     BackboneSourceSpec,
@@ -18,7 +25,7 @@ from autotl.specs.base import CommandSpec, SavedState, Spec
 from autotl.specs.fingerprints import LayerStatistics, SourceFingerprint
 from autotl.specs.modalities import ModalitySpec, RawFeatureSpec
 from autotl.specs.scores import DomainSample, ScoreInput, ScoreSpec, SimilaritySpec
-from autotl.specs.spaces import Choice, Range, Space
+from autotl.specs.spaces import Choice, Range, Space, matters
 
 __all__ = [
     "AdaptationSpec",
@@ -40,6 +47,7 @@ __all__ = [
     "ScoreInput",
     "ScoreSpec",
     "SimilaritySpec",
+    "SourceData",
     "SourceFingerprint",
     "SourceNetwork",
     "Space",
@@ -47,4 +55,5 @@ __all__ = [
     "SpectralDecomposition",
     "Step",
     "check_part",
+    "matters",
 ]

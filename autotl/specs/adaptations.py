@@ -32,6 +32,14 @@ class Inputs(Protocol):
         """Return the spectral decomposition of `features()`, computed once."""
         ...
 
+    def layer_features(self) -> "list[np.ndarray]":
+        """Return what the frozen pretrained backbone gives at each of its cuts, input side first.
+
+        Each is pooled over positions to (n_samples, n_channels), float32; the last one is the
+        embedding.
+        """
+        ...
+
     def load_backbone(self, freeze_depth: int = 0) -> LoadedBackbone:
         """Return a copy of the pretrained backbone that the caller may train, in eval mode.
 
@@ -43,9 +51,15 @@ class Inputs(Protocol):
         ...
 
     def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0, start: int = 0
+        self,
+        size: int,
+        *,
+        seed: int | None = None,
+        augment: float = 0.0,
+        start: int = 0,
+        order: "np.ndarray | None" = None,
     ) -> "Iterator[tuple[np.ndarray, Any]]":
-        """Yield (sample indices, batch on the device) once over all samples.
+        """Yield (sample indices, batch on the device), by default once over all samples.
 
         Args:
             size: Samples a batch; the last one may be smaller.
@@ -53,6 +67,7 @@ class Inputs(Protocol):
             augment: Strength in [0, 1] of the modality's augmentation. From a `start` above 0,
                 seeds that leave the same remainder by the number of views share one view.
             start: Depth of the cut whose activations are asked for; 0 is the preprocessed input.
+            order: Sample indices to yield, in this order, some perhaps more than once.
         """
         ...
 
@@ -85,12 +100,37 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceData:
+    """Labelled samples of another domain, as adaptation methods see them.
+
+    Args:
+        name: What the user calls them.
+        inputs: All samples.
+        y: Codes among the source's own classes, shape (n_samples,).
+        n_classes: Number of its own classes.
+        shared: Samples whose class the task has too; None where there are none.
+        shared_y: Their codes among the task's classes, shape (n_shared,).
+        weight: How much they count beside other sources, by how close they are to the task; the
+            mean over all sources is 1.
+    """
+
+    name: str
+    inputs: Inputs
+    y: "np.ndarray"
+    n_classes: int
+    shared: Inputs | None
+    shared_y: "np.ndarray"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdaptationTask:
     """One fit of backbone and head.
 
     Args:
         train: Training samples.
-        y: Class codes of shape (n_samples,), integers in [0, n_classes).
+        y: Class codes of shape (n_samples,), integers in [0, n_classes); -1 for all samples where
+            the target has no labels at all.
         n_classes: Number of classes; some may be absent from `y`.
         freeze_depth: How many leading layer groups stay frozen and in eval mode.
         n_steps: How many steps the engine plans to ask for; schedules are laid out over it.
@@ -98,6 +138,8 @@ class AdaptationTask:
         class_weights: Shape (n_classes,), mean 1 over the samples; None when all count alike.
         device: Where to train.
         seed: Of everything random.
+        unlabeled: Samples of the target domain without labels, where there are some.
+        sources: Labelled samples of other domains.
     """
 
     train: Inputs
@@ -109,6 +151,13 @@ class AdaptationTask:
     class_weights: "np.ndarray | None" = None
     device: str = "cpu"
     seed: int = 0
+    unlabeled: Inputs | None = None
+    sources: tuple[SourceData, ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the training samples have labels."""
+        return bool((self.y >= 0).all())
 
     def decomposition(self) -> SpectralDecomposition:
         """Return the decomposition of the training features, computed once and shared."""
@@ -125,11 +174,24 @@ class AdaptationSpec(Spec):
             closes the generator when it has seen enough.
         restore: Rebuilds a predictor from what its `save` returned.
         space: Search dimensions by name. `freeze_fraction`, `lr`, `weight_decay` and `epochs`
-            mean the same in every method.
+            mean the same in every method. A dimension that matters only under some values of
+            others says so by `when`.
         defaults: A value for each name in `space`, good enough to be tried first.
         max_steps: Steps after which it has nothing more to offer, given its params.
-        needs: What must be there: any of "source", "unlabeled".
+        needs: What must be there: "unlabeled" for samples without labels, "source" for labelled
+            samples of another domain whose classes the task has, "any_source" for such of any
+            classes.
+        needs_labels: Whether it needs labels of the target; those that learn from the source's
+            may do without.
+        epoch_samples: Samples that one step passes through the network, given the numbers of
+            labelled ones, of those without labels, and of those of other domains.
         trains_backbone: False when only `Inputs.features` is read, so that a trial is cheap.
+        reads_layers: Whether `Inputs.layer_features` is read, which takes a pass of its own.
+        freeze_fraction: Share of the layer groups, leading ones, that stay frozen, given its
+            params; asked only where the backbone is trained.
+        from_scratch: Params to change so that it trains a whole network from random weights; None
+            where it cannot.
+        modalities: Names of the modalities that it works on; None stands for all.
         resource: What one step is called ("epoch", "strength").
         tasks: Problem kinds it can solve.
     """
@@ -140,7 +202,15 @@ class AdaptationSpec(Spec):
     defaults: Mapping[str, Any] = field(default_factory=dict)
     max_steps: Callable[[Mapping[str, Any]], int] = lambda params: int(params.get("epochs", 1))
     needs: frozenset[str] = frozenset()
+    needs_labels: bool = True
+    epoch_samples: Callable[[int, int, int], int] = lambda labelled, _unlabeled, _source: labelled
     trains_backbone: bool = False
+    reads_layers: bool = False
+    freeze_fraction: Callable[[Mapping[str, Any]], float] = lambda params: float(
+        params.get("freeze_fraction", 0.0)
+    )
+    from_scratch: Mapping[str, Any] | None = None
+    modalities: tuple[str, ...] | None = None
     resource: str = "epoch"
     tasks: tuple[str, ...] = ("classification",)
 
@@ -151,3 +221,11 @@ class AdaptationSpec(Spec):
                 f"Adaptation {self.name!r} has defaults for {sorted(self.defaults)} but its space "
                 f"names {sorted(self.space)}; give exactly one default for each."
             )
+        before: set[str] = set()
+        for name, dimension in self.space.items():
+            if unknown := set(dimension.when) - before:
+                raise PluginError(
+                    f"Parameter {name!r} of adaptation {self.name!r} matters only under "
+                    f"{sorted(unknown)}, which must stand before it in the space."
+                )
+            before.add(name)

@@ -63,6 +63,8 @@ class LoadedBackbone:
         layer_groups: Parameter-name prefixes of `module`, one tuple per group, input side first;
             None takes the module's children in order.
         source_probs: Maps a batch to probabilities over the source classes, or None.
+        source_head: Maps embeddings to logits over the source classes, where those are all that
+            `source_probs` reads; None otherwise.
         cuts: Where `module` can be divided; None lets the engine find out by tracing it.
         start: Depth of the cut that `module` starts from: 0 for a whole backbone, which reads
             what `preprocess` returns; more for the tail of one, which reads activations.
@@ -72,6 +74,7 @@ class LoadedBackbone:
     preprocess: Callable[[Sequence[Any]], Any]
     layer_groups: tuple[tuple[str, ...], ...] | None = None
     source_probs: "Callable[[Any], torch.Tensor] | None" = None
+    source_head: "torch.nn.Module | None" = None
     cuts: Cuts | None = None
     start: int = 0
 
@@ -130,12 +133,14 @@ class SourceNetwork:
         network: The module whose state dict has the keys of the weights file.
         backbone: Shares `network`'s parameters; maps a batch to (n_samples, embed_dim).
         source_logits: Maps a batch to logits over the source classes, or None.
+        source_head: As in `LoadedBackbone`.
         layer_groups: As in `LoadedBackbone`, prefixes of `backbone`'s parameter names.
     """
 
     network: "torch.nn.Module"
     backbone: "torch.nn.Module"
     source_logits: "Callable[[Any], torch.Tensor] | None" = None
+    source_head: "torch.nn.Module | None" = None
     layer_groups: tuple[tuple[str, ...], ...] | None = None
 
 

@@ -1,7 +1,8 @@
 """Search dimensions as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from autotl.errors import PluginError
 
@@ -15,12 +16,15 @@ class Range:
         high: Greatest value.
         log: Sample on a logarithmic scale.
         integer: Whole numbers only.
+        when: Other parameters of the method with the values under which this one matters; they
+            stand before it in the space. Elsewhere it keeps its default.
     """
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.low <= self.high or (self.log and self.low <= 0):
@@ -41,9 +45,11 @@ class Choice:
 
     Args:
         options: The values: str, int, float, bool or None, at least one.
+        when: As in `Range`.
     """
 
     options: tuple[str | int | float | bool | None, ...]
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -55,3 +61,9 @@ class Choice:
 
 Space = Mapping[str, Range | Choice]
 """Search dimensions by name."""
+
+
+def matters(dimension: Range | Choice, params: Mapping[str, Any]) -> bool:
+    """Say whether a dimension matters beside the values of the others."""
+    when = dimension.when
+    return not when or all(params[name] in options for name, options in when.items())

@@ -19,6 +19,7 @@ from autotl.specs import (
     LoadedBackbone,
     Range,
     SavedState,
+    SourceData,
     Step,
 )
 from autotl.testing.fakes import ArrayInputs, fake_backbone, jitter, toy_images
@@ -62,9 +63,8 @@ def check_adaptation(spec: AdaptationSpec, backbone: LoadedBackbone | None = Non
         spec: The method.
         backbone: An image backbone; a tiny one with random weights when left out.
     """
-    assert not spec.needs, (
-        f"{spec.name}: this suite can only supply labelled target samples, not {set(spec.needs)}."
-    )
+    unknown = set(spec.needs) - {"unlabeled", "source", "any_source"}
+    assert not unknown, f"{spec.name}: expected needs that there are, got {sorted(unknown)}."
     _check_defaults(spec)
     loaded = backbone or fake_backbone().load("cpu")
     new = ArrayInputs(toy_images(_N_NEW, _N_CLASSES, seed=1)[0], loaded)
@@ -83,6 +83,9 @@ def check_adaptation(spec: AdaptationSpec, backbone: LoadedBackbone | None = Non
         _check_resumed(spec, _task(spec, loaded, params), new, full, 1)
     _check_closing(spec, task, 2)
     _check_shapes(spec, task, loaded, new)
+    _check_lacking(spec, task)
+    if not spec.needs_labels:
+        _check_without_labels(spec, task, new)
 
 
 def _check_defaults(spec: AdaptationSpec) -> None:
@@ -118,8 +121,15 @@ def _task(spec: AdaptationSpec, loaded: LoadedBackbone, params: dict[str, Any]) 
     """Make a small task at freeze depth 1 and at most six steps."""
     images, y = toy_images(_N_TRAIN, _N_CLASSES)
     n_groups = FreezePlan(loaded).n_groups
+    unlabeled = source = None
+    if "unlabeled" in spec.needs:
+        unlabeled = ArrayInputs(toy_images(_N_NEW, _N_CLASSES, seed=5)[0], loaded, augment=jitter)
+    if spec.needs & {"source", "any_source"}:
+        source = _source(loaded)
     return AdaptationTask(
         train=ArrayInputs(images, loaded, augment=jitter),
+        unlabeled=unlabeled,
+        sources=() if source is None else (source,),
         y=y,
         n_classes=_N_CLASSES,
         freeze_depth=min(1, n_groups) if spec.trains_backbone else n_groups,
@@ -127,6 +137,43 @@ def _task(spec: AdaptationSpec, loaded: LoadedBackbone, params: dict[str, Any]) 
         params=params,
         seed=3,
     )
+
+
+def _source(loaded: LoadedBackbone) -> SourceData:
+    """Make darker images of the task's classes and of one that it lacks."""
+    images, y = toy_images(2 * _N_TRAIN, _N_CLASSES + 1, seed=7)
+    darker = [image.point(lambda value: value // 2) for image in images]
+    shared = np.flatnonzero(y < _N_CLASSES)
+    return SourceData(
+        name="darker",
+        inputs=ArrayInputs(darker, loaded, augment=jitter),
+        y=y,
+        n_classes=_N_CLASSES + 1,
+        shared=ArrayInputs([darker[i] for i in shared], loaded, augment=jitter),
+        shared_y=y[shared],
+    )
+
+
+def _check_lacking(spec: AdaptationSpec, task: AdaptationTask) -> None:
+    """Take away what the method needs; the engine never does, but a direct caller may."""
+    if not spec.needs:
+        return
+    said = ""
+    try:
+        with _driven(spec, replace(task, unlabeled=None, sources=())) as generator:
+            next(generator)
+    except ValueError as error:
+        said = str(error)
+    assert "expected" in said, (
+        f"{spec.name}: expected a ValueError that says what was expected, without "
+        f"{sorted(spec.needs)} data; got {said!r}."
+    )
+
+
+def _check_without_labels(spec: AdaptationSpec, task: AdaptationTask, new: ArrayInputs) -> None:
+    """Take one step where the target has no labels at all."""
+    with _driven(spec, replace(task, y=np.full(_N_TRAIN, -1))) as generator:
+        _predict(spec, next(generator).predictor, new, task.n_classes)
 
 
 @contextlib.contextmanager

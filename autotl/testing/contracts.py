@@ -148,9 +148,17 @@ def _check_source_probs(
         f"source_probs {loaded.source_probs!r}."
     )
     if loaded.source_probs is None:
+        assert loaded.source_head is None, f"{spec.name}: expected no source_head without probs."
         return
     with torch.inference_mode():
-        probs = loaded.source_probs(loaded.preprocess(samples))
+        batch = loaded.preprocess(samples)
+        probs = loaded.source_probs(batch)
+        if loaded.source_head is not None:
+            by_head = loaded.source_head(loaded.module(batch)).softmax(dim=1)
+            assert torch.allclose(by_head, probs, atol=1e-4), (
+                f"{spec.name}: expected source_head(module(batch)) to give source_probs; they "
+                f"differ by up to {float((by_head - probs).abs().max()):.3g}."
+            )
     sums = probs.sum(dim=1)
     assert len(probs) == len(samples), (
         f"{spec.name}: expected {len(samples)} rows of source_probs, got {len(probs)}."

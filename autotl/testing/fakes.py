@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from autotl.features import decompose
+from autotl.features import BackboneSession, cut_features, decompose
 from autotl.specs import (
     AdaptationSpec,
     AdaptationTask,
@@ -86,6 +86,7 @@ class ArrayInputs:
         self.device = device
         self._augment = augment
         self._features: np.ndarray | None = None
+        self._layers: list[np.ndarray] | None = None
         self._decomposition: SpectralDecomposition | None = None
 
     def __len__(self) -> int:
@@ -109,13 +110,31 @@ class ArrayInputs:
             self._decomposition = decompose(self.features())
         return self._decomposition
 
+    def layer_features(self) -> list[np.ndarray]:
+        """Return pooled activations at every cut, each of shape (n_samples, n_channels)."""
+        if self._layers is None:
+            session = BackboneSession(
+                dataclasses.replace(fake_backbone(), load=lambda _device: self.backbone),
+                self.samples,
+                fake_modality(),
+                device=self.device,
+            )
+            self._layers = cut_features(session, np.arange(len(self)))
+        return self._layers
+
     def load_backbone(self, freeze_depth: int = 0) -> LoadedBackbone:
         """Return a deep copy in eval mode, all of it trainable, whatever stays frozen."""
         module = copy.deepcopy(self.backbone.module).eval().requires_grad_(True)
         return dataclasses.replace(self.backbone, module=module.to(self.device))
 
     def batches(
-        self, size: int, *, seed: int | None = None, augment: float = 0.0, start: int = 0
+        self,
+        size: int,
+        *,
+        seed: int | None = None,
+        augment: float = 0.0,
+        start: int = 0,
+        order: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield (sample indices, preprocessed batch), shuffled and augmented when seeded.
 
@@ -127,11 +146,13 @@ class ArrayInputs:
         if start:
             raise ValueError(f"start is {start}; expected 0, as load_backbone here says.")
 
-        order = np.arange(len(self))
         generator = torch.Generator()
         if seed is not None:
-            order = np.random.default_rng(seed).permutation(len(self))
             generator.manual_seed(seed)
+        if order is None:
+            order = np.arange(len(self))
+            if seed is not None:
+                order = np.random.default_rng(seed).permutation(order)
         for at in range(0, len(order), size):
             indices = order[at : at + size]
             batch = self.backbone.preprocess([self.samples[i] for i in indices])
@@ -181,6 +202,7 @@ def _load_tiny(device: str, *, seed: int) -> LoadedBackbone:
         preprocess=_preprocess,
         layer_groups=(("stem",), ("block",), ("last",)),
         source_probs=source_probs,
+        source_head=source_head,
     )
 
 
