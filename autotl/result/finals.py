@@ -12,13 +12,13 @@ __all__ = ["finals_section"]
 def finals_section(result: Mapping[str, Any]) -> str:
     """Return how the finalist was chosen among those that validation could not tell apart."""
     shipping = result.get("shipping")
-    if not isinstance(shipping, Mapping):
+    if not isinstance(shipping, Mapping) or wording.is_unsupervised(result):
         return ""
     parts = [f"<p>{prose(_how(shipping))}</p>"]
     rows = shipping.get("finalists") or []
     if rows and shipping.get("n_splits"):
         parts.append(_table(rows, shipping, str(result.get("metric", ""))))
-    parts.append(_ensemble(result))
+    parts += [_soup(result), _ensemble(result)]
     return "".join(parts)
 
 
@@ -74,6 +74,26 @@ def _table(rows: list[Mapping[str, Any]], shipping: Mapping[str, Any], metric: s
     return (
         f'{body}<p class="note">Error: the standard error of the difference to the floor, '
         "corrected for splits that overlap (Nadeau and Bengio).</p>"
+    )
+
+
+def _soup(result: Mapping[str, Any]) -> str:
+    """Return what the finalist's weights were averaged with."""
+    soup = result.get("soup")
+    if not isinstance(soup, Mapping):
+        return ""
+    metric, lead = str(result.get("metric", "")), soup.get("lead") or {}
+    unit = " points" if wording.is_share(metric) else ""
+    members = ", ".join(
+        f"{100 * float(m.get('weight') or 0):.0f} % trial {m.get('trial')} ({m.get('adaptation')})"
+        for m in soup.get("members") or ()
+    )
+    end = "It is shipped." if soup.get("used") else "No time was left to fit its parts again."
+    return (
+        f"<h3>Averaged weights</h3><p>{prose(members)}: ahead of the finalist by "
+        f"{wording.gap_text(lead.get('value'), metric)}{unit} on the validation samples that "
+        f"chose it, by more than a standard error. A probe stands for the pretrained weights. "
+        f"{end}</p>"
     )
 
 

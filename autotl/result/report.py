@@ -11,6 +11,7 @@ from typing import Any
 from autotl.errors import InvalidDataError, ModelFormatError
 from autotl.result import wording
 from autotl.result.classes import classes_section
+from autotl.result.domains import domains_section
 from autotl.result.finals import finals_section
 from autotl.result.guard import guard_section
 from autotl.result.mistakes import mistakes_section
@@ -105,6 +106,7 @@ def render(result: Result) -> str:
         ("search", "The search", search_section),
         ("guard", "The guard", guard_section),
         ("finalists", "Finalists", finals_section),
+        ("domains", "Other data", domains_section),
         ("leaderboard", "Leaderboard", leaderboard_section),
         ("classes", "Classes", classes_section),
         ("mistakes", "Most confident mistakes", mistakes_section),
@@ -153,6 +155,8 @@ def _verdict(result: Result) -> str:
     side = _SIDES.get(str(result.get("verdict")), "open") if gap else "open"
     floor = result.get("floor") or {}
     words = metric.replace("_", " ")
+    if wording.is_guess(result):
+        words = f"{words}, on the source,"
     facts = [
         (f"Holdout {words} of the model", wording.score_text(result.get("holdout"), metric)),
         (f"Holdout {words} of the floor", wording.score_text(floor.get("holdout"), metric)),

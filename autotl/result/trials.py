@@ -89,7 +89,7 @@ def leaderboard_section(result: Mapping[str, Any]) -> str:
         return ""
     best = result.get("best") or {}
     shipped = best.get("trial") if result.get("shipped") == "transfer" else None
-    cells = [_trial_cells(row, metric, row.get("trial") == shipped) for row in rows]
+    cells = [_trial_cells(row, result, row.get("trial") == shipped) for row in rows]
     kinds = ["shipped" if row.get("trial") == shipped else "" for row in rows]
     floor = result.get("floor") or {}
     if floor.get("validation") is not None:
@@ -146,7 +146,8 @@ def _licences(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _trial_cells(row: Mapping[str, Any], metric: str, shipped: bool) -> list[Cell]:
+def _trial_cells(row: Mapping[str, Any], result: Mapping[str, Any], shipped: bool) -> list[Cell]:
+    metric = str(result.get("metric", ""))
     state, reason = str(row.get("state", "")), str(row.get("reason") or "")
     tags = [tag("shipped", "good")] if shipped else []
     if state != "complete":
@@ -161,7 +162,7 @@ def _trial_cells(row: Mapping[str, Any], metric: str, shipped: bool) -> list[Cel
         Cell.number(str(row.get("rank") or "")),
         Cell.of(row.get("backbone")),
         Cell.of(row.get("adaptation")),
-        Cell.number(wording.score_text(row.get("validation"), metric)),
+        Cell.number(wording.validation_text(result, row.get("validation"))),
         Cell.number(wording.gap_text(row.get("gap"), metric)),
         Cell.number(interval),
         Cell.number(_frozen(row)),

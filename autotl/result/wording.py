@@ -7,11 +7,14 @@ from typing import Any
 __all__ = [
     "clock",
     "count",
+    "forgetting_sentence",
     "gap_sentence",
     "gap_text",
     "headline",
     "interval_text",
+    "is_guess",
     "is_share",
+    "is_unsupervised",
     "left_out_sentence",
     "looks_sentence",
     "recipe",
@@ -19,6 +22,7 @@ __all__ = [
     "shipped_sentence",
     "shipped_terms",
     "skipped_sentences",
+    "validation_text",
     "yes_or_no",
 ]
 
@@ -95,8 +99,38 @@ def headline(result: Mapping[str, Any]) -> str:
     """Say the verdict in a few words."""
     if not result.get("best"):
         return "No transfer was tried to the end"
+    if is_guess(result):
+        return "A guess: none of your samples has a label"
     verdict = str(result.get("verdict"))
     return _HEADLINES.get(verdict, verdict)
+
+
+def is_unsupervised(result: Mapping[str, Any]) -> bool:
+    """Tell whether validators chose that see no label, as none of the user's samples has one."""
+    return bool((result.get("domains") or {}).get("unsupervised"))
+
+
+def is_guess(result: Mapping[str, Any]) -> bool:
+    """Tell whether, moreover, nothing was tested on the user's own samples."""
+    return is_unsupervised(result) and not (result.get("task") or {}).get("holdout_given")
+
+
+def validation_text(result: Mapping[str, Any], value: Any) -> str:
+    """Write what candidates were chosen by: a score, or the mean of validators."""
+    if is_unsupervised(result):
+        number = _finite(value)
+        return "-" if number is None else f"{number:.3f}"
+    return score_text(value, str(result.get("metric", "")))
+
+
+def forgetting_sentence(forgetting: Mapping[str, Any]) -> str:
+    """Say how well the source's own classes are told apart before tuning and after."""
+    before, after = (score_text(forgetting[key], "accuracy") for key in ("before", "after"))
+    n = count(int(forgetting["n_samples"]), "sample")
+    return (
+        f"On {n} of the source that nothing was fitted on, a probe of its own classes is right on "
+        f"{before} with the pretrained backbone and on {after} with the tuned one."
+    )
 
 
 def gap_sentence(result: Mapping[str, Any]) -> str:
@@ -152,6 +186,8 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
     floor_score = score_text(floor.get("validation"), metric)
     if not best:
         return f"The floor, {floor_name}, was shipped, because no trial finished."
+    if is_unsupervised(result):
+        return _guessed(result, best)
     best_score, where = score_text(best.get("validation"), metric), "on validation"
     shipping = result.get("shipping") or {}
     n_splits = shipping.get("n_splits")
@@ -171,6 +207,20 @@ def shipped_sentence(result: Mapping[str, Any]) -> str:
         f"{what or recipe(best)} was shipped: {where} {'the latter' if what else 'it'} scores "
         f"{best_score}, and the floor, {floor_name}, {floor_score}.{_preference(result, best)} "
         f"Models are chosen on validation only; the holdout is touched {_when_touched(result)}."
+    )
+
+
+def _guessed(result: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Say what was shipped by validators that see no label."""
+    if result.get("shipped") == "floor":
+        reason = (result.get("shipping") or {}).get("reason") or "it does not beat it there"
+        return f"The floor, fitted on the source, was shipped: {recipe(best)}: {reason}."
+    beside = (result.get("domains") or {}).get("beside") or ()
+    others = [f"{r['name']} {validation_text(result, r.get('validation'))}" for r in beside]
+    return (
+        f"{recipe(best)} was shipped: validators that see no label give it "
+        f"{validation_text(result, best.get('validation'))}"
+        f"{', and ' + ', '.join(others) if others else ''}."
     )
 
 

@@ -127,7 +127,7 @@ def _describe(arguments: SearchArguments) -> dict[str, Any]:
     """Return the arguments that JSON can hold, for `run.json`."""
     left_out = {
         "X_holdout", "y_holdout", "groups", "ids", "skipped", "notes", "started", "progress",
-        "resumes", "accept_changes", "columns",
+        "resumes", "accept_changes", "columns", "X_unlabeled", "source_data",
     }  # fmt: skip
     described = {
         k: str(v) if isinstance(v, Path) else v for k, v in arguments.items() if k not in left_out
@@ -154,7 +154,7 @@ def plan(X: Any, y: Any, **arguments: Unpack[SearchArguments]) -> Plan:
             continue
         per_sample = session.seconds_per_sample or 0.0
         seconds[spec.name] = per_sample * len(task.split.train_validation)
-    names = [a.name for a in select_adaptations(names_of(arguments.get("adaptations")))]
+    names = [a.name for a in select_adaptations(names_of(arguments.get("adaptations")), task)]
     return Plan(
         task=task,
         shelf=shelf,

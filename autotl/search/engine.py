@@ -5,7 +5,6 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from autotl.result.model import FittedModel
 from autotl.result.saved import encode_label, write_json
 from autotl.result.wording import count
 from autotl.search.budget import Budget
-from autotl.search.finish.again import Contender
+from autotl.search.finish.again import contenders
 from autotl.search.finish.finalists import ShippingRule
 from autotl.search.finish.finisher import Finish, Finisher
 from autotl.search.floor.measurement import Baseline, FloorMeasurement
@@ -35,6 +34,7 @@ from autotl.search.progress import Progress
 from autotl.search.remembering import run_record
 from autotl.search.resuming import describe_split
 from autotl.search.settings import Settings, select_adaptations
+from autotl.search.sources import weigh_sources
 from autotl.search.study.build import build_study, make_caching
 from autotl.search.study.candidate import Outcome
 from autotl.search.study.portfolio import Remembered
@@ -70,7 +70,7 @@ class Search:
     ) -> None:
         self.task, self.shelf, self.settings = task, shelf, settings
         self.budget, self.progress = budget, progress
-        self.adaptations = select_adaptations(settings.adaptations)
+        self.adaptations = select_adaptations(settings.adaptations, task)
         self.listed = [spec.name for spec in shelf.usable]
         self.device = settings.device or pick_device()
         self.measurement = FloorMeasurement(task, budget, progress)
@@ -98,6 +98,7 @@ class Search:
             self._interrupt()
         screened = self._screen() if self.stopped_by != "interrupt" else []
         sessions = {s.name: s.session for s in screened}
+        self._weigh_sources(screened)
         finisher = Finisher(
             self.task,
             self.measurement,
@@ -108,6 +109,7 @@ class Search:
         )
         self.finisher, finisher.latency_ms = finisher, self.latency_ms
         study, rows = self._study(screened, sessions, finisher)
+        finisher.predictor_of = study.records.predictor
         finisher.hurried = self.stopped_by == "interrupt"
         finisher.gave_up = self.stopped_by == "floor"
         guarded = self.guard_summary = study.guard.summary(study.outcomes)
@@ -121,7 +123,7 @@ class Search:
                 best,
                 spec,
                 session,
-                contenders=_contenders(study, sessions),
+                contenders=contenders(study.outcomes, study.space.adaptations, sessions),
                 rule=ShippingRule(
                     cautious=self.settings.cautious, negative=frozenset(guarded["flags"])
                 ),
@@ -140,6 +142,16 @@ class Search:
         if self.finisher is not None:
             self.finisher.hurried = True
         self.progress.message("Interrupted: finishing with what there is. Ctrl-C again to abort.")
+
+    def _weigh_sources(self, screened: list[Screened]) -> None:
+        """Let sources count by their closeness, in the embedding of the best backbone."""
+        if not screened or len(self.task.sources) < 2:
+            return
+        try:
+            self.task, words = weigh_sources(self.task, screened[0].session, self.settings.seed)
+        except Exception as error:  # noqa: BLE001  # backbones and measures are plugin code
+            words = f"Sources count alike: {type(error).__name__}: {error}"
+        self._note(words)
 
     def _note(self, text: str) -> None:
         self.measurement.notes.append(text)
@@ -163,7 +175,7 @@ class Search:
             listed=self.listed,
             budget=self.budget,
             seed=self.settings.seed,
-            floor=self.baselines[0].validation,
+            floor=self._bar(),
             floor_proba=self._guarded_proba(),
             reserve=lambda best: finisher.reserve(best, sessions),
             on_outcome=on_outcome,
@@ -192,7 +204,7 @@ class Search:
     def _remember(self, study: Study, finish: Finish) -> None:
         """Leave a record for later runs."""
         screening = self.screening
-        if screening is None or screening.fingerprint is None:
+        if screening is None or screening.fingerprint is None or self.task.unsupervised:
             return
         fingerprint = screening.fingerprint
         remember(
@@ -215,9 +227,15 @@ class Search:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
 
+    def _bar(self) -> float | None:
+        """Return the validation to beat; an unsupervised task has none that means the same."""
+        return None if self.task.unsupervised else self.baselines[0].validation
+
     def _guarded_proba(self) -> np.ndarray | None:
         """Return the floor's probabilities on the samples that the guard reads."""
         floor = self.baselines[0]
+        if self.task.unsupervised:
+            return None
         if not len(self.task.split.guard):
             return floor.proba
         try:
@@ -241,7 +259,7 @@ class Search:
                 adaptations=self.adaptations,
                 listed=self.listed,
                 remembered=self._remembered(),
-                floor=self.baselines[0].validation,
+                floor=self._bar(),
                 floor_proba=self._guarded_proba(),
                 reserve=reserve,
                 budget_seconds=self.settings.budget_seconds,
@@ -267,7 +285,7 @@ class Search:
         except KeyboardInterrupt:
             self.stopped_by = "interrupt"
         study.sync(paused=True)
-        floor, best = self.baselines[0].validation, study.best
+        floor, best = self._bar(), study.best
         value = best.value if best is not None else None
         if (
             self.stopped_by == "floor"
@@ -371,14 +389,3 @@ class Search:
             "splits": describe_split(self.task.split),
         }
         write_json(self.settings.out / "run.json", content)
-
-
-def _contenders(study: Study, sessions: Mapping[str, BackboneSession]) -> list[Contender]:
-    """Return the trials that may win, with what it takes to fit them again."""
-    methods = study.space.adaptations
-    return [
-        Contender(outcome=o, spec=methods[name], session=sessions[o.candidate.backbone])
-        for o in study.outcomes
-        if o.state == "complete" and o.proba is not None
-        if (name := o.candidate.adaptation) in methods and o.candidate.backbone in sessions
-    ]

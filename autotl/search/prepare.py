@@ -12,7 +12,7 @@ from autotl.result.device import check_device
 from autotl.search.budget import Budget
 from autotl.search.limits import Limits
 from autotl.search.progress import Progress
-from autotl.search.settings import select_adaptations
+from autotl.search.settings import check_adaptations
 from autotl.shelf import Shelf, open_shelf, terms_text
 
 
@@ -32,6 +32,10 @@ class SearchArguments(TypedDict, total=False):
     X_holdout: Any
     y_holdout: Sequence[Hashable] | None
     groups: Sequence[Hashable] | None
+    X_unlabeled: Any
+    source_data: Any  # labelled samples of other domains; `source` says where the data came from
+    unlabeled: str | None
+    unlabeled_value: Any
     out: str | Path | None
     seed: int
     device: str | None
@@ -83,7 +87,7 @@ def prepare(
     seed = arguments.get("seed", defaults.SEED)
     names = names_of(arguments.get("backbones"))
     # The cheap checks come first: a misspelt name should not wait for ten thousand images.
-    select_adaptations(names_of(arguments.get("adaptations")))
+    check_adaptations(names_of(arguments.get("adaptations")))
     check_device(arguments.get("device"))
     limits = limits_of(arguments)
     progress.stage("Reading data")
@@ -102,6 +106,10 @@ def prepare(
         notes=arguments.get("notes", ()),
         advance=lambda done, total: progress.advance("", done, total),
         guard=guard,
+        X_unlabeled=arguments.get("X_unlabeled"),
+        source=arguments.get("source_data"),
+        unlabeled=arguments.get("unlabeled"),
+        unlabeled_value=arguments.get("unlabeled_value"),
     )
     shelf = open_shelf(
         modality=task.modality.name,

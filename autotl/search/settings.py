@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autotl import defaults
+from autotl.data import Task
 from autotl.errors import InvalidDataError, OutputExistsError, UnknownNameError
 from autotl.registry import get_registry
 from autotl.search.limits import Limits
@@ -72,33 +73,86 @@ def open_run_folder(out: str | Path) -> Path:
     return folder
 
 
-def select_adaptations(patterns: Sequence[str] | None) -> list[AdaptationSpec]:
-    """Return the methods that need nothing but labelled data, or those named.
+def check_adaptations(patterns: Sequence[str] | None) -> None:
+    """Check that each name or pattern fits a method, before there is a task.
+
+    Raises:
+        UnknownNameError: One fits none.
+        InvalidDataError: There are no patterns.
+    """
+    catalog = get_registry().adaptations
+    if patterns is not None and not patterns:
+        raise InvalidDataError("adaptations is empty; give a name or pattern, or None for all.")
+    for pattern in patterns or ():
+        if pattern not in catalog and not catalog.match(pattern):
+            raise UnknownNameError("adaptation", pattern, catalog.names())
+
+
+def select_adaptations(
+    patterns: Sequence[str] | None, task: Task | None = None
+) -> list[AdaptationSpec]:
+    """Return the methods that can be used on a task, or those of them that are named.
+
+    Without a task, these are the methods that need nothing but labelled samples.
 
     Raises:
         UnknownNameError: A name or pattern fits no method.
+        InvalidDataError: A method is named that cannot be used on the task.
     """
+    check_adaptations(patterns)
     catalog = get_registry().adaptations
     if patterns is None:
-        return [a for a in catalog if not a.needs and "classification" in a.tasks]
-    if not patterns:
-        raise InvalidDataError("adaptations is empty; give a name or pattern, or None for all.")
+        return [a for a in catalog if not _obstacle(a, task)]
     chosen: dict[str, AdaptationSpec] = {}
     for pattern in patterns:
         if pattern in catalog:
-            found = [_usable(catalog.get(pattern))]
+            spec = catalog.get(pattern)
+            if reason := _obstacle(spec, task):
+                raise InvalidDataError(f"Adaptation {spec.name!r} {reason}")
+            chosen[spec.name] = spec
         else:
-            found = [a for a in catalog.match(pattern) if not a.needs]
-        if not found:
-            raise UnknownNameError("adaptation", pattern, catalog.names())
-        chosen |= {a.name: a for a in found}
+            chosen |= {a.name: a for a in catalog.match(pattern) if not _obstacle(a, task)}
+    if not chosen:
+        raise InvalidDataError(
+            f"None of the adaptations that fit {', '.join(map(repr, patterns))} can be used on "
+            "the data given; `autotl plugins` lists what they need."
+        )
     return list(chosen.values())
 
 
-def _usable(spec: AdaptationSpec) -> AdaptationSpec:
-    if spec.needs:
-        raise InvalidDataError(
-            f"Adaptation {spec.name!r} needs {', '.join(sorted(spec.needs))} data, which a search "
-            "cannot be given yet. Leave it out."
-        )
-    return spec
+_GIVE = {
+    "unlabeled": "samples without labels, X_unlabeled= or --unlabeled",
+    "source": "labelled samples of another domain with classes of the data, source= or --source",
+    "any_source": "labelled samples of another domain, source= or --source",
+}
+
+
+def _obstacle(spec: AdaptationSpec, task: Task | None) -> str:
+    """Say why a method cannot be used on a task, or ""."""
+    if "classification" not in spec.tasks:
+        return f"solves {' and '.join(spec.tasks)}, not classification. Leave it out."
+    modality = task.modality.name if task is not None else None
+    works_on = spec.modalities
+    if works_on is not None and modality is not None and modality not in works_on:
+        return f"works on {' and '.join(works_on)}, not on {modality}. Leave it out."
+    if task is not None and task.unsupervised and "source" in spec.needs and spec.needs_labels:
+        return "needs labels of the data, of which there are none. Give some, or leave it out."
+    lacking = [need for need in sorted(spec.needs) if need not in _brought(task)]
+    if lacking:
+        wanted = " and ".join(_GIVE.get(need, need) for need in lacking)
+        return f"needs {wanted}. Give these, or leave it out."
+    return ""
+
+
+def _brought(task: Task | None) -> set[str]:
+    """Return what a task brings beside its labelled samples."""
+    if task is None:
+        return set()
+    if task.unsupervised:  # its labelled samples are the source's
+        return {"unlabeled", "source"}
+    there = {
+        "unlabeled": len(task.split.unlabeled) > 0,
+        "source": any(len(source.shared) for source in task.sources),
+        "any_source": len(task.sources) > 0,
+    }
+    return {need for need, present in there.items() if present}

@@ -20,6 +20,7 @@ from autotl.search.finish.holdout import confusion, mistakes, per_class
 from autotl.search.floor.measurement import Baseline, validation_rows
 from autotl.search.study.candidate import Outcome
 from autotl.search.study.study import Study
+from autotl.search.validators import VALIDATORS
 from autotl.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def row_of(
         "permissive": spec.permissive if spec else False,
         "latency_ms": finisher.latency_ms.get(candidate.backbone),
     }
+    if task.unsupervised:
+        row["guesses"] = {name: outcome.guesses.get(name) for name in VALIDATORS}
     return row | _against(floor, outcome, task)
 
 
@@ -125,9 +128,14 @@ def write_leaderboard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer = csv.writer(file)
         writer.writerow(list(rows[0]) if rows else ["rank", "trial", "backbone", "adaptation"])
         for row in rows:
-            cells = plain(row) | {"params": json.dumps(plain(row["params"]), sort_keys=True)}
-            writer.writerow(["" if v is None else v for v in cells.values()])
+            writer.writerow([_cell(value) for value in plain(row).values()])
     temporary.replace(path)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)
+    return "" if value is None else value
 
 
 def summarise(
@@ -148,13 +156,20 @@ def summarise(
         "metric": task.metric.name,
         "metric_reason": task.metric.reason,
         "shipped": finish.shipped,
-        "floor": {"name": floor.name, "validation": floor.validation, "holdout": floor.holdout},
+        "floor": {
+            "name": floor.name,
+            # An unsupervised task's trials have no validation that could stand beside it.
+            "validation": None if task.unsupervised else floor.validation,
+            "holdout": floor.holdout,
+        },
         "floors": [b.row() for b in search.baselines],
         "best": _best(finish, task, rows),
+        "domains": finish.domains,
         "guard": getattr(search, "guard_summary", None),
         "shipping": finish.standing,
         "ensemble": finish.ensemble,
-        "gap": vars(finish.gap) if finish.gap else None,
+        "soup": finish.soup,
+        "gap": vars(finish.gap) if finish.gap and not finish.guessed else None,
         "holdout": float(task.metric(y, finish.proba)),
         "holdout_looks": 1 + _earlier_looks(search.settings.out),
         "n_trials": {state: counts.get(state, 0) for state in ("complete", "pruned", "failed")},
@@ -227,6 +242,8 @@ def _best(finish: Finish, task: Task, rows: list[dict[str, Any]]) -> dict[str, A
 
 
 def _verdict_text(verdict: str, finish: Finish, task: Task) -> str:
+    if finish.guessed and finish.finalist is not None:
+        return _guess_text(finish, task)
     if finish.gap is None:
         return "No transfer candidate finished, so transfer could not be judged."
     gap, metric = finish.gap, task.metric.name.replace("_", " ")
@@ -240,6 +257,32 @@ def _verdict_text(verdict: str, finish: Finish, task: Task) -> str:
         f"({100 * gap.confidence:.0f} % interval {gap.low:+.3f} to {gap.high:+.3f}, "
         f"{len(task.split.holdout)} samples)."
     )
+
+
+def _guess_text(finish: Finish, task: Task) -> str:
+    """Say that the choice is a guess, with what the source alone gives next to it."""
+    chosen = finish.finalist.candidate if finish.finalist is not None else None
+    parts = [
+        "A guess: none of your samples has a label, so nothing could be tested on them.",
+        f"{chosen.adaptation!r} on {chosen.backbone!r} was chosen by validators that see no label"
+        if chosen is not None
+        else "",
+    ]
+    scores = finish.finalist.value if finish.finalist is not None else None
+    for row in (finish.domains or {}).get("beside", ()):
+        if scores is not None and row["validation"] is not None:
+            parts[-1] += f": {scores:.3f}, and {row['name']} has {row['validation']:.3f}"
+    parts[-1] += "."
+    if finish.shipped == "floor":
+        parts.append(f"The floor was shipped in its place: {finish.why_floor}.")
+    metric = task.metric.name.replace("_", " ")
+    n = len(task.split.holdout)
+    parts.append(
+        f"On {count(n, 'held-out sample')} of the source the {metric} of what is shipped is "
+        f"{task.metric(task.y[task.split.holdout], finish.proba):.3f}. Label a few of your own "
+        "samples to know."
+    )
+    return " ".join(parts)
 
 
 def _permissive_only(search: "Search") -> bool:

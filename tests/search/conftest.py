@@ -16,9 +16,10 @@ from autotl.testing.fakes import fake_backbone, toy_images
 def run_search():
     """Search toy images on fake backbones; returns the fitted model."""
 
-    def run(*backbones, n=60, trials=4, seconds=600.0, progress=None, **settings):
+    def run(*backbones, n=60, trials=4, seconds=600.0, progress=None, data=None, **settings):
         images, y = toy_images(n)
-        task = build_task(images, [f"class {code}" for code in y], seed=settings.get("seed", 0))
+        given = {"X": images, "y": [f"class {code}" for code in y], **(data or {})}
+        task = build_task(seed=settings.get("seed", 0), **given)
         shelf = Shelf(usable=list(backbones or [fake_backbone()]))
         search = Search(
             task,

@@ -142,7 +142,7 @@ def test_unknown_adaptation_is_suggested():
 
 
 def test_adaptation_patterns_select():
-    assert {a.name for a in select_adaptations(["l*"])} == {"linear_probe", "lp_ft"}
+    assert {a.name for a in select_adaptations(["l*"])} == {"linear_probe", "lp_ft", "lora"}
 
 
 def test_rows_carry_gap_and_interval(run_search):

@@ -1,6 +1,6 @@
 """Fit a candidate again, on other rows than in its trial, for as many steps as were best there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -43,6 +43,20 @@ class Contender:
         return f"{adaptation!r} on {backbone!r}"
 
 
+def contenders(
+    outcomes: Sequence[Outcome],
+    methods: Mapping[str, AdaptationSpec],
+    sessions: Mapping[str, BackboneSession],
+) -> list[Contender]:
+    """Return the trials that may win, with what it takes to fit them again."""
+    return [
+        Contender(outcome=o, spec=methods[name], session=sessions[o.candidate.backbone])
+        for o in outcomes
+        if o.state == "complete" and o.proba is not None
+        if (name := o.candidate.adaptation) in methods and o.candidate.backbone in sessions
+    ]
+
+
 def fit_again(
     contender: Contender,
     task: Task,
@@ -67,6 +81,7 @@ def fit_again(
     predictor: Predictor | None = None
     one = adaptation_task(
         outcome.candidate,
+        contender.spec,
         contender.session,
         task,
         rows,

@@ -21,7 +21,13 @@ from autotl.search.finish.finalists import (
 from autotl.search.finish.repeats import Lead, Repeats
 from autotl.search.finish.scratch import Scratch
 from autotl.search.floor.baselines import Baseline
-from autotl.search.floor.measurement import FLOOR_SHARE, NO_TIME, FloorMeasurement, validation_rows
+from autotl.search.floor.measurement import (
+    FLOOR_SHARE,
+    NO_TIME,
+    FloorMeasurement,
+    validation_labels,
+    validation_rows,
+)
 from autotl.search.progress import Progress
 from autotl.search.study.candidate import Outcome
 
@@ -56,10 +62,11 @@ class Standing:
         """Return whether the finalist ships, and why not: on fresh splits, else on validation."""
         outcome = self.finalist.outcome
         lead, low = self.repeats.lead(outcome.trial), None
-        if lead is None and floor.validation is not None and outcome.value is not None:
-            lead = Lead(
-                value=outcome.value, floor=floor.validation, standard_error=None, n_splits=0
-            )
+        value = outcome.value
+        if self.task.unsupervised and outcome.proba is not None:  # its value is another measure
+            value = float(self.task.metric(validation_labels(self.task), outcome.proba))
+        if lead is None and floor.validation is not None and value is not None:
+            lead = Lead(value=value, floor=floor.validation, standard_error=None, n_splits=0)
         if lead is None:  # nothing to compare with
             return outcome.trial not in rule.negative, "the guard has flagged it"
         low = lead.low(_CAUTIOUS)
@@ -199,7 +206,7 @@ class Contest:
             raise OutOfTime
 
     def _from_scratch(self, finalist: Contender, until: float) -> None:
-        if "freeze_fraction" not in finalist.spec.space:
+        if finalist.spec.from_scratch is None:
             return
         folds = self.task.split.folds
         n_fits = len(folds) if len(folds) > 1 else 4  # to choose, validate and fit for good

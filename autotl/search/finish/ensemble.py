@@ -15,7 +15,7 @@ from autotl.search.floor.measurement import validation_rows
 
 MOST_MEMBERS = 4  # networks that one prediction has to run
 _LIBRARY, _ROUNDS, _FOLDS = 15, 15, 5
-_ONE_STANDARD_ERROR = 0.683  # two-sided level of such an interval
+ONE_STANDARD_ERROR = 0.683  # two-sided level of such an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,5 +147,5 @@ def build_ensemble(
         members=[library[i] for i in chosen],
         weights=[float(weights[i]) for i in chosen],
         validation=float(task.metric(task.y[rows], mixed)),
-        lead=compare(task, mixed, probas[0], rows, _ONE_STANDARD_ERROR),
+        lead=compare(task, mixed, probas[0], rows, ONE_STANDARD_ERROR),
     )

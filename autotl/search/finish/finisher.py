@@ -13,13 +13,15 @@ from autotl.features import BackboneSession
 from autotl.result.intervals import REPETITIONS, Gap, paired_gap
 from autotl.result.predictors import EnsemblePredictor, TransferPredictor
 from autotl.result.wording import count
-from autotl.search.budget import Budget
+from autotl.search.budget import Budget, OutOfTime
 from autotl.search.finish.again import REFIT_MARGIN, Contender, fit_seconds, holdout_seconds
+from autotl.search.finish.beside import beside_seconds, other_data
 from autotl.search.finish.contest import Contest, Standing
 from autotl.search.finish.ensemble import Ensemble, build_ensemble
 from autotl.search.finish.finalists import ShippingRule
 from autotl.search.finish.refit import REPORT_SECONDS, Refit, Refitted
 from autotl.search.finish.repeats import Repeats
+from autotl.search.finish.soup import PredictorOf, Soup, find_soup
 from autotl.search.floor.baselines import Baseline
 from autotl.search.floor.measurement import FloorMeasurement
 from autotl.search.limits import measure_latency_ms
@@ -57,6 +59,9 @@ class Finish:
         ensemble: The ensemble that was tried, for `result.json`; None where none was.
         latency_ms: Milliseconds for one sample by backbone.
         finalists_seconds: Time of comparing finalists and of the floors of their make.
+        soup: The average of weights that was tried, for `result.json`; None where none was.
+        domains: What samples beside the labelled ones gave, for `result.json`.
+        guessed: Whether the holdout is no test: the user's own samples have no label.
     """
 
     shipped: str
@@ -77,11 +82,14 @@ class Finish:
     ensemble: dict[str, Any] | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     finalists_seconds: float = 0.0
+    soup: dict[str, Any] | None = None
+    domains: dict[str, Any] | None = None
+    guessed: bool = False
 
     @property
     def verdict(self) -> str:
         """The sign of the gap's interval; "inconclusive" where there is none to rely on."""
-        if self.gap is None or self.bare:
+        if self.gap is None or self.bare or self.guessed:
             return "inconclusive"
         return self.gap.verdict
 
@@ -120,6 +128,8 @@ class Finisher:
         """Whether the user waits for the end: what is not needed for a result is left out."""
         self.gave_up = False
         """Whether the search ended because nothing could beat the floor: nothing to compare."""
+        self.predictor_of: PredictorOf = lambda outcome: outcome.saved
+        """Returns what was kept of a trial."""
         self.latency_ms: dict[str, float] = {}
         """Milliseconds for one sample by backbone, as far as they were measured."""
 
@@ -130,10 +140,11 @@ class Finisher:
             return floor + REPORT_SECONDS
         session, task = sessions[best.candidate.backbone], self.task
         refit = fit_seconds(best, task, len(task.split.train_validation))
-        contest = self._contest().reserve(best, session)
-        return (
-            floor + REPORT_SECONDS + refit + holdout_seconds(best.tuned, session, task) + contest
-        )
+        contest = beside_seconds(task, self.budget)
+        if not task.unsupervised:
+            contest += self._contest().reserve(best, session)
+        refit += holdout_seconds(best.tuned, session, task)
+        return floor + REPORT_SECONDS + refit + contest
 
     def _contest(self) -> Contest:
         return Contest(
@@ -168,27 +179,29 @@ class Finisher:
         started, rule = time.perf_counter(), rule or ShippingRule()
         floor_before = self.baselines[0]
         notes = list(self.measurement.notes)
-        first, standing, blend = None, None, None
+        first, standing, blend, soup = None, None, None, None
         if best is not None and spec is not None and session is not None:
             first = Contender(outcome=best, spec=spec, session=session)
             contest = self._contest()
-            if self.gave_up:
+            if self.gave_up or self.task.unsupervised:  # fresh splits would tell of the source
                 standing = Standing(
                     task=self.task, finalist=first, finalists=[first], repeats=Repeats()
                 )
             else:
                 standing = contest.run(first, contenders, rule, self._until)
             notes += contest.notes
-            if ensemble and not self.hurried:
-                library = [c for c in contenders if c.outcome.trial not in rule.negative]
-                blend = build_ensemble(standing.finalist, library, self.task, self.seed)
+            library = [c for c in contenders if c.outcome.trial not in rule.negative]
+            if not self.hurried and not self.task.unsupervised:  # whose validation is no target's
+                if ensemble:
+                    blend = build_ensemble(standing.finalist, library, self.task, self.seed)
+                soup = self._soup(standing.finalist, library, notes)
         chosen_at = time.perf_counter()
         self.progress.stage("Refit", "on train and validation")
         floor = self._fit_floor(notes)
         refitted = None
         if first is not None and standing is not None:
             refit = Refit(self.task, self.budget, self.progress, self.seed, lambda: self.hurried)
-            refitted = refit.run(first, standing, blend)
+            refitted = refit.run(first, standing, blend, soup)
             notes += refit.notes
         refitted_at = time.perf_counter()
         finish = self._on_holdout(floor, refitted, notes)
@@ -198,8 +211,27 @@ class Finisher:
         finish.holdout_seconds = time.perf_counter() - refitted_at
         self._decide(finish, standing, blend, rule)
         self._measure_latency(refitted)
+        finish.guessed = self.task.unsupervised and not self.task.holdout_given
+        fitted = None if self.hurried else refitted
+        finish.domains = other_data(self.task, fitted, self.budget, self.seed, notes)
         finish.latency_ms = self.latency_ms
+        finish.soup = refitted.soup.to_dict() if refitted and refitted.soup else None
         return finish
+
+    def _soup(
+        self, finalist: Contender, library: Sequence[Contender], notes: list[str]
+    ) -> Soup | None:
+        """Average weights around a tuned finalist, while time is left to fit it again."""
+        if not finalist.outcome.tuned:
+            return None
+        try:
+            with self.budget.stage(self._until(finalist)):
+                return find_soup(finalist, library, self.task, self.predictor_of)
+        except (OutOfTime, KeyboardInterrupt):
+            pass
+        except Exception as error:  # noqa: BLE001  # backbones and methods are plugin code
+            notes.append(f"Weights could not be averaged ({type(error).__name__}: {error}).")
+        return None
 
     def _until(self, finalist: Contender) -> float:
         """Return when comparing must have ended, so that this finalist can still be refitted."""

@@ -1,6 +1,6 @@
 """Fit the finalist, and what joins it in an ensemble, on train and validation together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autotl.data import Task
@@ -8,6 +8,7 @@ from autotl.search.budget import Budget, OutOfTime
 from autotl.search.finish.again import Contender, fit_again, fit_seconds, holdout_seconds
 from autotl.search.finish.contest import Standing
 from autotl.search.finish.ensemble import Ensemble
+from autotl.search.finish.soup import Soup, stir
 from autotl.search.progress import Progress
 from autotl.specs import SavedState
 
@@ -31,12 +32,14 @@ class Refitted:
         saved: Its predictor.
         ensemble: What it is a member of; None when it stands alone.
         others: Predictors of the other members.
+        soup: What its weights were averaged with, or might have been; None where none was better.
     """
 
     contender: Contender
     saved: SavedState
     ensemble: Ensemble | None = None
     others: list[SavedState] = field(default_factory=list)
+    soup: Soup | None = None
 
 
 class Refit:
@@ -62,31 +65,54 @@ class Refit:
         self.seed, self.hurried = seed, hurried
         self.notes: list[str] = []
 
-    def run(self, first: Contender, standing: Standing, blend: Ensemble | None) -> Refitted | None:
+    def run(
+        self,
+        first: Contender,
+        standing: Standing,
+        blend: Ensemble | None,
+        soup: Soup | None = None,
+    ) -> Refitted | None:
         """Fit the finalist, else the best trial of the search, and then an ensemble's others.
 
         Args:
             first: The best trial of the search, whose predictor is at hand.
             standing: The finalist; becomes `first` where the finalist cannot be had.
             blend: The ensemble around the finalist, where one was built.
+            soup: The average around the finalist's weights, where one was better.
         """
         finalist = standing.finalist
         saved = self._fit(finalist)
         if saved is None and finalist.outcome.trial != first.outcome.trial:
             self.notes.append(f"{finalist.name} could not be fitted again; {first.name} is taken.")
             standing.finalist = finalist = first
-            saved, blend = self._fit(first), None
+            saved, blend, soup = self._fit(first), None, None
         if saved is None:
             return None
-        others = self._fit_others(blend) if blend is not None and blend.better else []
-        return Refitted(
-            contender=finalist, saved=saved, ensemble=blend if others else None, others=others
-        )
+        if blend is not None and blend.better:
+            others = self._fit_others(blend.members[1:])
+            if not others:
+                self.notes.append(_ALONE)
+            return Refitted(
+                contender=finalist, saved=saved, ensemble=blend if others else None, others=others
+            )
+        if soup is not None:
+            others = self._fit_others([contender for _, contender in soup.parts[1:]])
+            if others:
+                soup, saved = self._stir(soup, [saved, *others])
+        return Refitted(contender=finalist, saved=saved, soup=soup)
 
-    def _fit_others(self, blend: Ensemble) -> list[SavedState]:
-        """Fit the members besides the finalist; empty where one could not be."""
+    def _stir(self, soup: Soup, saved: list[SavedState]) -> tuple[Soup, SavedState]:
+        """Average what was fitted again; where that fails, the finalist is used alone."""
+        try:
+            return stir(soup, saved, self.task)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # plugin code restores
+            self.notes.append(f"Weights could not be averaged ({type(error).__name__}: {error}).")
+            return soup, saved[0]
+
+    def _fit_others(self, members: Sequence[Contender]) -> list[SavedState]:
+        """Fit what joins the finalist; empty where one could not be."""
         found: list[SavedState] = []
-        members = blend.members[1:]
+        n_members = len(members)
         if sum(map(self._seconds, members)) > self.budget.left() - REPORT_SECONDS:
             members = []
         for member in members:
@@ -94,10 +120,7 @@ class Refit:
             if saved is None:
                 break
             found.append(saved)
-        if found and len(found) == len(blend.members) - 1:
-            return found
-        self.notes.append(_ALONE)
-        return []
+        return found if len(found) == n_members else []
 
     def _seconds(self, contender: Contender) -> float:
         n_samples = len(self.task.split.train_validation)

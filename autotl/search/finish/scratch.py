@@ -10,17 +10,15 @@ from autotl.features.untrained import untrained
 from autotl.result.predictors import TransferPredictor
 from autotl.search.finish.again import Contender, fit_again
 from autotl.search.study.candidate import Candidate
+from autotl.search.study.space import settled
 from autotl.specs import Predictor
-
-# Random layers must not stay frozen, nor may norms keep statistics of data they never saw.
-_NOTHING_FROZEN = {"freeze_fraction": 0.0, "batch_norm": "train"}
 
 
 class Scratch:
     """Train a finalist's network from random weights.
 
     Args:
-        contender: The finalist; its method has a `freeze_fraction`.
+        contender: The finalist; its method can train from random weights.
         task: The task.
         seed: Of the weights and the fits.
     """
@@ -29,7 +27,8 @@ class Scratch:
         self.task, self.seed, self.pretrained = task, seed, contender
         session, outcome = contender.session, contender.outcome
         candidate = outcome.candidate
-        params = {k: _NOTHING_FROZEN.get(k, v) for k, v in candidate.params.items()}
+        changes = contender.spec.from_scratch or {}
+        params = settled(contender.spec, {**candidate.params, **changes})
         self._fresh = replace(
             contender,
             outcome=replace(

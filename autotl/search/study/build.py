@@ -11,9 +11,10 @@ from autotl.ranking import Screened
 from autotl.search.budget import Budget
 from autotl.search.floor.measurement import class_weights
 from autotl.search.study.candidate import Outcome
-from autotl.search.study.chooser import Chooser, default_methods
+from autotl.search.study.chooser import Chooser
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
+from autotl.search.study.methods import default_methods
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio, Remembered
 from autotl.search.study.posterior import Scale
@@ -76,7 +77,7 @@ def build_study(  # noqa: PLR0913  # what a search hands over
         by_name,
         planner,
         portfolio,
-        default_methods(adaptations),
+        default_methods(adaptations, task.modality.name),
         Scale(
             share=task.metric.kind != "other",
             n_samples=sum(len(fold.validation) for fold in task.split.folds),

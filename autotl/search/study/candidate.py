@@ -1,6 +1,6 @@
 """Candidates and what became of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ class Candidate:
         """Return the share of the layer groups that stays frozen under the candidate's method."""
         if not spec.trains_backbone:
             return 1.0
-        return float(self.params.get("freeze_fraction", 0.0))
+        return spec.freeze_fraction(self.params)
 
     def key(self) -> tuple[Any, ...]:
         """Return what makes two candidates the same."""
@@ -78,6 +78,8 @@ class Outcome:
         audited: Whether it went on all the same.
         unselected: Whether the guard could not have stopped it.
         predictor_kept: Whether its predictor is on the disk.
+        guesses: What validators say at the best step, by name; of an unsupervised task alone,
+            whose `value` comes from them.
     """
 
     trial: int
@@ -107,6 +109,7 @@ class Outcome:
     audited: bool = False
     unselected: bool = True
     predictor_kept: bool = False
+    guesses: dict[str, float] = field(default_factory=dict)
 
     @property
     def lost(self) -> bool:
@@ -130,3 +133,17 @@ class Outcome:
         if other is None or other.value is None:
             return True
         return (self.value, -self.log_loss) > (other.value, -other.log_loss)
+
+
+def best_alike(pair: tuple[str, str], outcomes: Sequence[Outcome]) -> Mapping[str, Any] | None:
+    """Return the parameters that did best so far with a backbone and method, else the method.
+
+    Args:
+        pair: Backbone and method.
+        outcomes: What trials have shown.
+    """
+    known = [o for o in outcomes if o.value is not None and o.state != "failed"]
+    alike = [o for o in known if o.candidate.adaptation == pair[1]]
+    own = [o for o in alike if o.candidate.backbone == pair[0]]
+    best = max(own or alike, key=lambda o: o.value or 0.0, default=None)
+    return None if best is None else best.candidate.params

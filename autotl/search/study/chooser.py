@@ -9,13 +9,14 @@ import numpy as np
 
 from autotl.ranking import Expectation, Screened
 from autotl.search.study.belief import Belief, improvements
-from autotl.search.study.candidate import Candidate, Outcome
+from autotl.search.study.candidate import Candidate, Outcome, best_alike
 from autotl.search.study.extrapolation import Extrapolation
+from autotl.search.study.methods import known_methods
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio
 from autotl.search.study.posterior import MethodPrior, Pair, Posterior, Scale
 from autotl.search.study.space import SearchSpace
-from autotl.specs import AdaptationSpec, Range
+from autotl.specs import Range
 
 _OVERHEAD = 0.05  # seconds of every trial beyond its own work, so that nothing costs nothing
 _LITTLE_CHANCE = 0.05  # of any pair to beat the floor, below which a search has nothing to gain
@@ -41,6 +42,7 @@ class Start:
         cost: Seconds, or rough units where trials replace the clock.
         gain: Expected improvement on the best so far.
         least_frozen: Share of the layer groups that must stay frozen for a trial to fit the time.
+        near: What did best so far, where the sampler chooses: it looks around it.
     """
 
     pair: Pair
@@ -49,6 +51,7 @@ class Start:
     cost: float
     gain: float
     least_frozen: float = 0.0
+    near: Candidate | None = None
 
     @property
     def rate(self) -> float:
@@ -89,14 +92,10 @@ class Chooser:
         self._space, self._planner = space, planner
         known = {name: s.expectation for name, s in screened.items() if s.expectation}
         self._expected = {name: _own(known[name]) if name in known else None for name in screened}
-        measured = list(known.values()) if scale.share else []
-        self._methods = {
-            name: _measured(methods.get(name) or MethodPrior(), name, measured)
-            for name in space.adaptations
-        }
-        self._gains: dict[Pair, float] = {}
-        if scale.share:  # what methods add was measured in log-odds
-            self._gains = {(b, m): g.gain for b, x in known.items() for m, g in x.methods.items()}
+        # What methods add was measured in log-odds.
+        self._methods, self._gains = known_methods(
+            space.adaptations, methods, known if scale.share else {}
+        )
         self._scale = scale
         self.extrapolation = Extrapolation(share=scale.share)
         if known and scale.level_spread is None:
@@ -155,11 +154,13 @@ class Chooser:
             )
         if bar is not None and timed:
             found = self._worthwhile(found, outcomes, bar, left)
-        found.sort(key=lambda s: (-s.rate, -s.belief.mean, s.pair))
+        found.sort(key=lambda s: (-s.rate, successes.failed(s.pair), -s.belief.mean, s.pair))
         found = self._looking_first(found, looked_at)
         if found and found[0].candidate is None:
             frozen, _ = self._least_frozen(found[0].pair, left, successes)
-            found[0] = replace(found[0], least_frozen=frozen)
+            pair, best = found[0].pair, best_alike(found[0].pair, outcomes)
+            near = self._space.default(*pair, **best) if best else self._first[pair][0]
+            found[0] = replace(found[0], least_frozen=frozen, near=near)
         return found
 
     def _priced(
@@ -373,23 +374,3 @@ def _shared(expectations: Iterable[Expectation]) -> float:
     return float(
         np.mean([x.level_spread / max(x.expected * (1 - x.expected), 1e-6) for x in expectations])
     )
-
-
-def _measured(method: MethodPrior, name: str, expectations: Iterable[Expectation]) -> MethodPrior:
-    """Return a method's prior with what was measured of it."""
-    gains = [x.methods[name] for x in expectations if name in x.methods]
-    if not gains:
-        return method
-    return replace(
-        method,
-        gain=float(np.mean([g.gain for g in gains])),
-        spread=gains[0].spread,
-        pair_spread=gains[0].pair_spread,
-    )
-
-
-def default_methods(adaptations: Sequence[AdaptationSpec]) -> dict[str, MethodPrior]:
-    """Return what is assumed of methods that no benchmark has measured."""
-    probe = MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08)
-    tuned = MethodPrior(gain=0.05, spread=0.35, pair_spread=0.25, params_spread=0.2)
-    return {spec.name: tuned if spec.trains_backbone else probe for spec in adaptations}

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import numpy as np
 
-from autotl.data import Task
+from autotl.data import Source, Task
 from autotl.features import BackboneSession, freeze_depth
 from autotl.search.budget import OutOfTime
 from autotl.search.floor.measurement import validation_labels
 from autotl.search.study.candidate import Candidate, Outcome
-from autotl.specs import AdaptationSpec, AdaptationTask, SavedState, Step
+from autotl.search.study.guessing import Guesses
+from autotl.search.validators import choice_score
+from autotl.specs import AdaptationSpec, AdaptationTask, SavedState, SourceData, Step
 
 _LEAST_PATIENCE = 3
 Signal = tuple[str, str]
@@ -22,6 +25,7 @@ StepReport = Callable[[float], Signal | None]
 
 def adaptation_task(  # noqa: PLR0913  # what one fit is made of
     candidate: Candidate,
+    spec: AdaptationSpec,
     session: BackboneSession,
     task: Task,
     rows: np.ndarray,
@@ -31,8 +35,13 @@ def adaptation_task(  # noqa: PLR0913  # what one fit is made of
     weights: np.ndarray | None,
     seed: int,
 ) -> AdaptationTask:
-    """Return a candidate's fit on some rows as its method sees it."""
-    return AdaptationTask(
+    """Return a candidate's fit on some rows as its method sees it.
+
+    Of an unsupervised task, `rows` are a source's: a method for two domains gets them as such,
+    and any other learns from them as if they were the user's.
+    """
+    blank = task.split.unlabeled
+    one = AdaptationTask(
         train=session.inputs(rows),
         y=task.y[rows],
         n_classes=len(task.classes),
@@ -42,6 +51,31 @@ def adaptation_task(  # noqa: PLR0913  # what one fit is made of
         class_weights=weights,
         device=session.device,
         seed=seed,
+        unlabeled=session.inputs(blank) if len(blank) else None,
+        sources=tuple(_source_data(s, session) for s in task.sources if s.weight > 0),
+    )
+    if not (task.unsupervised and "source" in spec.needs):
+        return one
+    source = SourceData(
+        name="source", inputs=one.train, y=one.y, n_classes=one.n_classes,
+        shared=one.train, shared_y=one.y,
+    )  # fmt: skip
+    return replace(
+        one, train=session.inputs(blank), y=np.full(len(blank), -1), unlabeled=None,
+        sources=(source,),
+    )  # fmt: skip
+
+
+def _source_data(source: Source, session: BackboneSession) -> SourceData:
+    shared, learnt = source.shared, source.learnt
+    return SourceData(
+        name=source.name,
+        inputs=session.inputs(source.rows[learnt]),
+        y=source.y[learnt],
+        n_classes=len(source.classes),
+        shared=session.inputs(source.rows[shared]) if len(shared) else None,
+        shared_y=source.codes[shared],
+        weight=source.weight,
     )
 
 
@@ -56,9 +90,10 @@ class Evaluation:
         weights: Class weights, or None.
         seed: Of the trial.
         timed: Whether cost is counted in seconds rather than steps.
+        guesses: Scores of an unsupervised task, in place of the metric.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what one trial is made of
         self,
         outcome: Outcome,
         spec: AdaptationSpec,
@@ -68,7 +103,9 @@ class Evaluation:
         seed: int,
         *,
         timed: bool = True,
+        guesses: Guesses | None = None,
     ) -> None:
+        self._guesses = guesses
         self.outcome, self.spec, self.session, self.task = outcome, spec, session, task
         self.weights, self.seed, self.timed = weights, seed, timed
         self._truth = validation_labels(task)
@@ -96,7 +133,7 @@ class Evaluation:
             fits = []
             for k, fold in enumerate(folds):
                 one = adaptation_task(
-                    outcome.candidate, self.session, self.task, fold.train,
+                    outcome.candidate, self.spec, self.session, self.task, fold.train,
                     depth=depth, n_steps=n_steps, weights=self.weights, seed=self.seed,
                 )  # fmt: skip
                 fits.append(
@@ -133,7 +170,7 @@ class Evaluation:
                 for step, inputs in zip(steps, validation, strict=True)
                 if step is not None
             ]
-            self._record(index, np.concatenate(probas), steps[0])
+            self._record(index, np.concatenate(probas), [s for s in steps if s is not None])
             computing = self.session.embed_seconds - embedding  # paid once, not in each epoch
             seconds = time.perf_counter() - began - computing
             before = self.outcome.costs[-1] if self.outcome.costs else 0.0
@@ -153,7 +190,7 @@ class Evaluation:
     def _end(self, state: str, reason: str) -> None:
         self.outcome.state, self.outcome.reason = state, reason
 
-    def _record(self, index: int, proba: np.ndarray, first: Step | None) -> None:
+    def _record(self, index: int, proba: np.ndarray, steps: Sequence[Step]) -> None:
         """Score a step and keep it when it is the best so far."""
         outcome = self.outcome
         if not np.isfinite(proba).all():
@@ -167,11 +204,16 @@ class Evaluation:
                 f"{self.task.metric.name!r} is {value!r} on the validation samples; it may need "
                 "every class among them. Choose another metric."
             )
+        guesses: dict[str, float] = {}
+        if self._guesses is not None:
+            guesses = self._guesses.scores(self.session, [s.predictor for s in steps], proba)
+            value = choice_score(guesses)
         own = proba[np.arange(len(proba)), self._truth]
         log_loss = float(-np.log(np.clip(own, 1e-12, None)).mean())
         outcome.history.append(value)
         if outcome.value is None or (value, -log_loss) > (outcome.value, -outcome.log_loss):
             outcome.value, outcome.log_loss, outcome.steps = value, log_loss, index
             outcome.proba = proba
-            outcome.saved = first.predictor.save() if first is not None else None
+            outcome.guesses = guesses
+            outcome.saved = steps[0].predictor.save()
             outcome.predictor_kept = False

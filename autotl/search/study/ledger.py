@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+_KEPT_NETWORKS = 4  # tuned ones, whose weights may be averaged in the end
 _MOST_LOST = 2  # times that a candidate's process may end: one accident, then it is the candidate
 _GONE = "its backbone or method is no longer in the space"
 
@@ -51,7 +52,7 @@ class Ledger:
         self._usable, self._on_outcome, self._worker = usable, on_outcome, worker
         self._outcomes: dict[int, Outcome] = {}
         self._in_order: list[Outcome] = []
-        self._best: dict[bool, Outcome] = {}
+        self._kept: dict[str, list[Outcome]] = {}
         self.seen: dict[tuple[Any, ...], int] = {}
         """The trial that tried a candidate first, by the candidate's key."""
         self.n_begun = self.n_waiting = 0
@@ -73,8 +74,8 @@ class Ledger:
     def best(self) -> Outcome | None:
         """The best probe or tuned network on validation."""
         best: Outcome | None = None
-        for outcome in self._best.values():
-            best = outcome if outcome.beats(best) else best
+        for kept in self._kept.values():
+            best = kept[0] if kept[0].beats(best) else best
         return best
 
     def reopen(self, outcome: Outcome) -> None:
@@ -118,14 +119,24 @@ class Ledger:
         self.n_begun = sum(not self._outcomes[number].lost for number in own)
 
     def _keep_if_best(self, outcome: Outcome) -> None:
-        """Keep the tensors of the best probe, of the best tuned network and of paused trials."""
-        before = self._best.get(outcome.tuned)
-        if outcome.state == "complete" and outcome.beats(before):
-            if before is not None:
-                self._records.drop_predictor(before)
-            self._best[outcome.tuned] = outcome
+        """Keep the tensors of the best tuned networks, and of each backbone's best probe."""
+        if outcome.state == "complete":
+            for beaten in self._beaten_by(outcome):
+                self._records.drop_predictor(beaten)
         elif outcome.state != "paused":
             self._records.drop_predictor(outcome)
+
+    def _beaten_by(self, outcome: Outcome) -> list[Outcome]:
+        """Rank a complete trial among those that are kept; returns those that are no more."""
+        if outcome.value is None:
+            return [outcome]
+        kept = self._kept.setdefault("" if outcome.tuned else outcome.candidate.backbone, [])
+        kept.append(outcome)
+        kept.sort(key=lambda o: (-(o.value or 0.0), o.log_loss))
+        most = _KEPT_NETWORKS if outcome.tuned else 1
+        beaten = kept[most:]
+        del kept[most:]
+        return beaten
 
     def _own(self, frozen: "FrozenTrial") -> bool:
         """Say whether a trial is this worker's; those that wait are anybody's."""
@@ -155,9 +166,8 @@ class Ledger:
             del self.seen[key]  # to be run again is no repeat
         if self._worker is None:  # a worker speaks of its own trials only
             self._on_outcome(outcome)
-        before, usable = self._best.get(outcome.tuned), self._usable(outcome.candidate)
-        if usable and outcome.state == "complete" and outcome.beats(before):
-            self._best[outcome.tuned] = outcome
+        if self._usable(outcome.candidate) and outcome.state == "complete":
+            self._beaten_by(outcome)  # whose tensors are for the process that ran them to drop
 
     def _take_in_paused(self, number: int) -> None:
         """Take in a trial that was paused, also where its process ended while it went on."""

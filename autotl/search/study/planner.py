@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from autotl.data import Task
 from autotl.features import CostModel, freeze_depth, planned_steps
 from autotl.ranking import Screened
@@ -31,6 +33,7 @@ class Planner:
         self._task, self._screened, self._budget = task, screened, budget
         self._costs = {name: CostModel(s.session) for name, s in screened.items()}
         self._untimable: set[str] = set()
+        self._solved: dict[str, dict[str, float]] = {}
         self._timing = 0.0
         folds = task.split.folds
         self._fold_sizes = sum(len(f.train) for f in folds), sum(len(f.validation) for f in folds)
@@ -52,13 +55,13 @@ class Planner:
         if spec.trains_backbone:
             self.profile(name)
             n_steps = self.steps_that_fit(spec, candidate, left)
-            epoch = self._costs[name].epoch(self._depth(spec, candidate), *self._fold_sizes)
+            epoch = self._epoch(spec, candidate)
             words = f"does not fit: about {epoch:.1f} s an epoch, {left:.0f} s left"
             return n_steps, "" if n_steps else words
-        missing = self._missing(name)
+        missing = self._missing(name, spec)
         # A first model must also get through the holdout; later ones are held to the reserve.
         unseen = self._screened[name].session.missing(self._task.split.holdout) if first else 0
-        need = self._costs[name].probe(missing + unseen)
+        need = self._probe_seconds(name, spec, missing + unseen)
         if need > left:
             words = f"not reached in time; about {need:.0f} s to embed and solve"
             return 0, words + self._seen(name)
@@ -81,7 +84,8 @@ class Planner:
         if not self._budget.timed:
             params = self._screened[name].session.spec.n_params or _UNIT_PARAMS
             tuned = spec.max_steps(candidate.params) if spec.trains_backbone else 0
-            return (1 + tuned) * (1 + params / _UNIT_PARAMS)
+            passes = 1 + tuned + spec.reads_layers
+            return passes * (1 + params / _UNIT_PARAMS)
         n_steps = self.steps_that_fit(spec, candidate, left)
         if n_steps == 0 and spec.trains_backbone and may_time and self._timed_now(name, left):
             n_steps = self.steps_that_fit(spec, candidate, left)
@@ -89,12 +93,12 @@ class Planner:
             return None
         costs = self._costs[name]
         if not spec.trains_backbone:
-            return costs.probe(self._missing(name))
-        rows, depth = self._task.split.train_validation, self._depth(spec, candidate)
+            return self._probe_seconds(name, spec, self._missing(name, spec))
+        rows, depth = self._rows(spec), self._depth(spec, candidate)
         strength = float(candidate.params.get("augment", 0.0))
         once = costs.extraction(depth, rows, strength)
         once += self._profile_seconds if costs.profile is None else 0.0
-        return once + n_steps * costs.epoch(depth, *self._fold_sizes)
+        return once + n_steps * self._epoch(spec, candidate)
 
     def steps_that_fit(self, spec: AdaptationSpec, candidate: Candidate, left: float) -> int:
         """Return how many steps to lay the schedule out for; 0 when it is not worth starting."""
@@ -102,14 +106,30 @@ class Planner:
         if not self._budget.timed:
             return wanted
         if not spec.trains_backbone:
-            return wanted if costs.probe(self._missing(candidate.backbone)) <= left else 0
+            missing = self._missing(candidate.backbone, spec)
+            need = self._probe_seconds(candidate.backbone, spec, missing)
+            return wanted if need <= left else 0
         rows, depth = self._task.split.train_validation, self._depth(spec, candidate)
         strength = float(candidate.params.get("augment", 0.0))
-        seconds = _TRIAL_SHARE * left - costs.extraction(depth, rows, strength)
+        seconds = _TRIAL_SHARE * left - costs.extraction(depth, self._rows(spec), strength)
         # Refitting on train and validation costs about one more run of a single fold.
         share = 1 + len(rows) / self._fold_sizes[0]
-        n_steps = planned_steps(wanted, costs.epoch(depth, *self._fold_sizes) * share, seconds)
+        n_steps = planned_steps(wanted, self._epoch(spec, candidate) * share, seconds)
         return n_steps if n_steps >= min(_LEAST_EPOCHS, wanted) else 0
+
+    def _epoch(self, spec: AdaptationSpec, candidate: Candidate) -> float:
+        """Return the seconds of one step over all folds, validation included."""
+        costs, depth = self._costs[candidate.backbone], self._depth(spec, candidate)
+        return costs.epoch(depth, *self._sizes(spec))
+
+    def _sizes(self, spec: AdaptationSpec) -> tuple[int, int]:
+        """Return how many samples a step trains on and validates on, over all folds."""
+        task, n_unlabeled = self._task, len(self._task.split.unlabeled)
+        n_source = sum(len(source.learnt) for source in task.sources if source.weight > 0)
+        trained = [
+            spec.epoch_samples(len(fold.train), n_unlabeled, n_source) for fold in task.split.folds
+        ]
+        return sum(trained), self._fold_sizes[1]
 
     def _timed_now(self, backbone: str, left: float) -> bool:
         """Time a backbone that was not: a guess alone does not keep it from being tuned."""
@@ -140,13 +160,13 @@ class Planner:
         return min(_PROFILE_SECONDS, _PROFILE_SHARE * self._budget.seconds)
 
     def learn_probe(self, candidate: Candidate, seconds: float) -> None:
-        """Take in how long a probe took to solve."""
-        self._costs[candidate.backbone].probe_seconds = seconds
+        """Take in how long a method on frozen features took to solve."""
+        self._solved.setdefault(candidate.adaptation, {})[candidate.backbone] = seconds
 
     def learn_epoch(self, spec: AdaptationSpec, candidate: Candidate, seconds: float) -> None:
         """Take in how long an epoch over all folds took."""
         depth = self._depth(spec, candidate)
-        self._costs[candidate.backbone].observe(depth, seconds, *self._fold_sizes)
+        self._costs[candidate.backbone].observe(depth, seconds, *self._sizes(spec))
 
     def _seen(self, backbone: str) -> str:
         evidence, expectation = (
@@ -157,8 +177,25 @@ class Planner:
             return ""
         return f"; {expectation.expected:.3f} accuracy expected after {evidence.n_samples} samples"
 
-    def _missing(self, backbone: str) -> int:
-        return self._screened[backbone].session.missing(self._task.split.train_validation)
+    def _probe_seconds(self, backbone: str, spec: AdaptationSpec, n_missing: int) -> float:
+        """Return what a method on frozen features takes: embedding, and solving as seen before."""
+        known = self._solved.get(spec.name, {})
+        solving = known.get(backbone) or (sum(known.values()) / len(known) if known else None)
+        return self._costs[backbone].probe(n_missing, solving)
+
+    def _missing(self, backbone: str, spec: AdaptationSpec) -> int:
+        """Count the samples that a probe has yet to embed; twice those it reads all layers of."""
+        session, rows = self._screened[backbone].session, self._rows(spec)
+        layers = session.layers_missing(rows) if spec.reads_layers else 0
+        return session.missing(rows) + layers
+
+    def _rows(self, spec: AdaptationSpec) -> np.ndarray:
+        """Return the samples that a method reads."""
+        split, parts = self._task.split, []
+        if spec.needs:
+            parts = [s.rows[s.learnt] for s in self._task.sources if s.weight > 0]
+            parts.append(split.unlabeled)
+        return np.concatenate([split.train_validation, *parts])
 
     def _depth(self, spec: AdaptationSpec, candidate: Candidate) -> int:
         n_groups = self._screened[candidate.backbone].session.n_groups

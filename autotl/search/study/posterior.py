@@ -29,12 +29,15 @@ class MethodPrior:
         spread: Standard deviation of that from task to task.
         pair_spread: Standard deviation from backbone to backbone on one task.
         params_spread: Standard deviation from parameters to parameters on one pair.
+        over: A method that this one is a variant of: both share its spreads on a task and on a
+            pair, and `spread` and `pair_spread` are what this one adds.
     """
 
     gain: float = 0.0
     spread: float = 0.3
     pair_spread: float = 0.2
     params_spread: float = 0.2
+    over: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,9 @@ class Posterior:
         # What is not known counts as a poor one of those that are, with much doubt.
         unknown = (min((m for m, _ in known), default=0.0), 1.0)
         self._parts = {b: read(x) if x is not None else unknown for b, x in backbones.items()}
+        # Numbers compare faster than names.
+        self._backbone_codes = {name: code for code, name in enumerate(self._parts)}
+        self._method_codes = {name: code for code, name in enumerate(self._methods)}
         self._readings: dict[Pair, list[float]] = {}
         self._solvable: tuple[list[Pair], np.ndarray, np.ndarray] | None = None
 
@@ -157,8 +163,25 @@ class Posterior:
         return self._parts[pair[0]][0] + self._gains.get(pair, self._method(pair).gain)
 
     def _variance(self, pair: Pair) -> float:
-        method, own = self._method(pair), self._parts[pair[0]][1]
-        return self._level_variance + own**2 + method.spread**2 + method.pair_spread**2
+        own = self._parts[pair[0]][1]
+        spreads = (*self._shared(pair), *self._own(pair))
+        return self._level_variance + own**2 + float(np.square(spreads).sum())
+
+    def _kin(self, method: str) -> str:
+        """Return the method that one is a variant of, itself where it is none."""
+        over = self._methods[method].over
+        return over if over in self._methods else method
+
+    def _shared(self, pair: Pair) -> tuple[float, float]:
+        """Return the spreads on a task and on a pair that all variants of a method share."""
+        kin = self._methods[self._kin(pair[1])]
+        return kin.spread, kin.pair_spread
+
+    def _own(self, pair: Pair) -> tuple[float, float]:
+        """Return the spreads on a task and on a pair that are a variant's own."""
+        method = self._method(pair)
+        variant = self._kin(pair[1]) != pair[1]
+        return (method.spread, method.pair_spread) if variant else (0.0, 0.0)
 
     def _params_variance(self, method: str) -> float:
         """Return the variance that parameters make: as assumed, and as pairs so far have shown."""
@@ -176,18 +199,32 @@ class Posterior:
         return 1 / (self._n_samples * p * (1 - p))
 
     def _covariance(self, rows: Sequence[Pair], columns: Sequence[Pair]) -> np.ndarray:
-        one_backbone, one_method = (
-            np.equal.outer([p[i] for p in rows], [p[i] for p in columns]).astype(float)
-            for i in range(2)
+        codes = [
+            np.array(
+                [
+                    (
+                        self._backbone_codes[backbone],
+                        self._method_codes[method],
+                        self._method_codes[self._kin(method)],
+                    )
+                    for backbone, method in pairs
+                ]
+            ).reshape(-1, 3)
+            for pairs in (rows, columns)
+        ]
+        one_backbone, one_method, kin = (
+            np.equal.outer(codes[0][:, i], codes[1][:, i]) for i in range(3)
         )
         parts = np.array([self._parts[a[0]][1] ** 2 for a in rows])[:, None]
-        methods = np.array([self._method(a).spread ** 2 for a in rows])[:, None]
-        own = np.array([self._method(a).pair_spread ** 2 for a in rows])[:, None]
+        shared, own = (
+            np.square([spreads(a) for a in rows]).reshape(-1, 2)
+            for spreads in (self._shared, self._own)
+        )
         total: np.ndarray = (
             self._level_variance
             + one_backbone * parts
-            + one_method * methods
-            + one_backbone * one_method * own
+            + kin * (shared[:, :1] + one_backbone * shared[:, 1:])
+            + one_method * (own[:, :1] + one_backbone * own[:, 1:])
         )
         return total
 

@@ -10,6 +10,7 @@ from autotl.ranking import Screened
 from autotl.search.budget import Budget, OutOfTime
 from autotl.search.study.candidate import Candidate, Outcome
 from autotl.search.study.evaluate import Evaluation, StepReport
+from autotl.search.study.guessing import Guesses
 from autotl.search.study.planner import Planner
 from autotl.specs import AdaptationSpec, SavedState
 
@@ -67,6 +68,7 @@ class CandidateRunner:
         self._planner, self._budget = planner, budget
         self._weights, self._seed = weights, seed
         self._loaded: list[str] = []
+        self._guesses = Guesses(task, seed) if task.unsupervised else None
 
     def plan(self, candidate: Candidate, left: float, *, first: bool) -> tuple[int, str]:
         """Return the steps to lay a schedule out for, or 0 and why."""
@@ -86,7 +88,7 @@ class CandidateRunner:
         session = self._screened[candidate.backbone].session
         evaluation = Evaluation(
             outcome, spec, session, self._task, self._weights,
-            self._seed * 10_007 + outcome.trial, timed=self._budget.timed,
+            self._seed * 10_007 + outcome.trial, timed=self._budget.timed, guesses=self._guesses,
         )  # fmt: skip
 
         def learn(seconds: float) -> tuple[str, str] | None:

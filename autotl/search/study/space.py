@@ -8,7 +8,7 @@ import numpy as np
 
 from autotl.errors import SpaceChangedError
 from autotl.search.study.candidate import Candidate
-from autotl.specs import AdaptationSpec, Choice, Range
+from autotl.specs import AdaptationSpec, Choice, Range, matters
 
 if TYPE_CHECKING:
     import optuna
@@ -44,6 +44,9 @@ class SearchSpace:
         self.backbones = list(backbones)
         self.adaptations = {a.name: a for a in adaptations}
         self._shared = {name for name in SHARED if self._alike(name)}
+        # Asked for at every decision.
+        self._defaults: dict[tuple[str, str], Candidate] = {}
+        self._deepest: dict[tuple[str, str], Candidate] = {}
 
     def _alike(self, name: str) -> bool:
         """Say whether a shared parameter is the same kind of dimension in every method."""
@@ -57,10 +60,22 @@ class SearchSpace:
         """Return what Optuna calls a parameter of a method."""
         return name if name in self._shared else f"{adaptation}.{name}"
 
+    def is_range(self, adaptation: str, key: str) -> bool:
+        """Say whether a parameter, as Optuna calls it, is a range of real numbers."""
+        space = self.adaptations[adaptation].space
+        dimension = {self.key(adaptation, name): d for name, d in space.items()}[key]
+        return isinstance(dimension, Range) and not dimension.integer
+
     def default(self, backbone: str, adaptation: str, **changes: Any) -> Candidate:
         """Return a method's defaults on a backbone, with some values changed."""
-        params = {**self.adaptations[adaptation].defaults, **changes}
-        return Candidate(backbone=backbone, adaptation=adaptation, params=params)
+        if not changes and (backbone, adaptation) in self._defaults:
+            return self._defaults[backbone, adaptation]
+        spec = self.adaptations[adaptation]
+        params = settled(spec, {**spec.defaults, **changes})
+        found = Candidate(backbone=backbone, adaptation=adaptation, params=params)
+        if not changes:
+            self._defaults[backbone, adaptation] = found
+        return found
 
     def discrete(self, adaptation: str) -> bool:
         """Say whether a method's space has choices only, so that it can be used up."""
@@ -70,13 +85,20 @@ class SearchSpace:
         """Return all combinations of a method's choices, its ranges at their defaults."""
         spec = self.adaptations[adaptation]
         choices = {k: d.options for k, d in spec.space.items() if isinstance(d, Choice)}
-        return [
+        found = [
             self.default(backbone, adaptation, **dict(zip(choices, values, strict=True)))
             for values in itertools.product(*choices.values())
         ]
+        return list({candidate.key(): candidate for candidate in found}.values())
 
     def deepest(self, backbone: str, adaptation: str) -> Candidate:
         """Return a method's cheapest candidate: as much frozen and as few epochs as it allows."""
+        known = self._deepest.get((backbone, adaptation))
+        if known is None:
+            known = self._deepest[backbone, adaptation] = self._find_deepest(backbone, adaptation)
+        return known
+
+    def _find_deepest(self, backbone: str, adaptation: str) -> Candidate:
         space = self.adaptations[adaptation].space
         changes: dict[str, Any] = {}
         if isinstance(fraction := space.get("freeze_fraction"), Range):
@@ -86,8 +108,13 @@ class SearchSpace:
         return self.default(backbone, adaptation, **changes)
 
     def to_optuna(self, candidate: Candidate) -> dict[str, Any]:
-        """Return a candidate as the parameters that Optuna stores."""
-        named = {self.key(candidate.adaptation, k): v for k, v in candidate.params.items()}
+        """Return a candidate as the parameters that Optuna stores: those that matter."""
+        space = self.adaptations[candidate.adaptation].space
+        named = {
+            self.key(candidate.adaptation, name): value
+            for name, value in candidate.params.items()
+            if matters(space[name], candidate.params)
+        }
         return {"backbone": candidate.backbone, "adaptation": candidate.adaptation, **named}
 
     def from_optuna(self, params: Mapping[str, Any]) -> Candidate | None:
@@ -95,14 +122,19 @@ class SearchSpace:
         adaptation = self.adaptations.get(params.get("adaptation", ""))
         if adaptation is None or params.get("backbone") not in self.backbones:
             return None
-        keys = {name: self.key(adaptation.name, name) for name in adaptation.space}
-        if not all(key in params for key in keys.values()):
-            return None
-        values = {name: params[key] for name, key in keys.items()}
+        values: dict[str, Any] = {}
+        for name, dimension in adaptation.space.items():
+            key = self.key(adaptation.name, name)
+            if not matters(dimension, values):
+                values[name] = adaptation.defaults[name]
+            elif key in params:
+                values[name] = params[key]
+            else:
+                return None
         return Candidate(backbone=params["backbone"], adaptation=adaptation.name, params=values)
 
-    def distributions(self, adaptation: str | None = None) -> dict[str, "BaseDistribution"]:
-        """Return what Optuna draws backbone and method from, and a method's parameters."""
+    def distributions(self, candidate: Candidate | None = None) -> dict[str, "BaseDistribution"]:
+        """Return what Optuna draws backbone and method from, and a candidate's parameters."""
         from optuna.distributions import CategoricalDistribution
 
         # In an order that does not hang on the ranking: a resumed study must find it unchanged.
@@ -110,9 +142,10 @@ class SearchSpace:
             "backbone": CategoricalDistribution(sorted(self.backbones)),
             "adaptation": CategoricalDistribution(sorted(self.adaptations)),
         }
-        if adaptation is not None:
-            for name, dimension in self.adaptations[adaptation].space.items():
-                found[self.key(adaptation, name)] = _distribution(dimension)
+        if candidate is not None:
+            for name, dimension in self.adaptations[candidate.adaptation].space.items():
+                if matters(dimension, candidate.params):
+                    found[self.key(candidate.adaptation, name)] = _distribution(dimension)
         return found
 
     def suggest(self, trial: "optuna.trial.Trial") -> Candidate:
@@ -120,9 +153,12 @@ class SearchSpace:
         backbone = trial.suggest_categorical("backbone", sorted(self.backbones))
         adaptation = trial.suggest_categorical("adaptation", sorted(self.adaptations))
         params: dict[str, Any] = {}
-        for name, dimension in self.adaptations[adaptation].space.items():
+        spec = self.adaptations[adaptation]
+        for name, dimension in spec.space.items():
             key = self.key(adaptation, name)
-            if isinstance(dimension, Choice):
+            if not matters(dimension, params):
+                params[name] = spec.defaults[name]
+            elif isinstance(dimension, Choice):
                 params[name] = trial.suggest_categorical(key, list(dimension.options))
             elif dimension.integer:
                 params[name] = trial.suggest_int(
@@ -158,6 +194,14 @@ class SearchSpace:
                 changes.append(f"the parameters of {name!r} have changed")
         if changes:
             raise SpaceChangedError(changes)
+
+
+def settled(spec: AdaptationSpec, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a method with those that do not matter at their defaults."""
+    found: dict[str, Any] = {}
+    for name, dimension in spec.space.items():
+        found[name] = params[name] if matters(dimension, found) else spec.defaults[name]
+    return found
 
 
 def _changes(kind: str, before: Iterable[str], now: Iterable[str]) -> list[str]:

@@ -167,7 +167,7 @@ def _copy(old: "optuna.Study", new: "optuna.Study", space: SearchSpace) -> None:
                 state=trial.state,
                 value=trial.value,
                 params=space.to_optuna(candidate),
-                distributions=space.distributions(candidate.adaptation),
+                distributions=space.distributions(candidate),
                 user_attrs=trial.user_attrs,
                 intermediate_values=trial.intermediate_values,
             )

@@ -237,3 +237,37 @@ def test_what_was_reached_on_many_samples_is_what_was_read():
 
     assert posterior(told).reached() == pytest.approx(0.9, abs=1e-6)
     assert 0.8 < posterior(told, n_samples=30).reached() < 0.9
+
+
+def test_a_variant_is_known_from_what_it_is_a_variant_of():
+    methods = {
+        "tuned": MethodPrior(gain=0.2, spread=0.4, pair_spread=0.3),
+        "variant": MethodPrior(gain=0.1, spread=0.05, pair_spread=0.05, over="tuned"),
+        "stranger": MethodPrior(gain=0.1, spread=0.4, pair_spread=0.3),
+    }
+    backbones = {"a": (0.7, 0.05), "b": (0.6, 0.05)}
+    before = Posterior(backbones, methods, Scale(n_samples=10_000))
+    after = Posterior(backbones, methods, Scale(n_samples=10_000))
+    after.tell(("a", "tuned"), 0.9)
+
+    pairs = [("a", "variant"), ("a", "stranger")]
+    (variant, stranger), then = after.beliefs(pairs), before.beliefs(pairs)
+
+    assert variant.mean > stranger.mean > then[1].mean
+    assert variant.mean == pytest.approx(0.9, abs=0.04)
+
+
+def test_covariances_are_those_of_one_joint_distribution():
+    methods = {
+        "tuned": MethodPrior(spread=0.4, pair_spread=0.3),
+        "variant": MethodPrior(spread=0.1, pair_spread=0.1, over="tuned"),
+        "other": MethodPrior(spread=0.2, pair_spread=0.1, over="tuned"),
+    }
+    posterior = Posterior({"a": (0.7, 0.05), "b": (0.6, 0.05)}, methods, Scale())
+    pairs = [(b, m) for b in ("a", "b") for m in methods]
+
+    K = posterior._covariance(pairs, pairs)
+
+    assert np.allclose(K, K.T)
+    assert np.linalg.eigvalsh(K).min() > -1e-9
+    assert np.allclose(np.diag(K), [posterior._variance(p) for p in pairs])

@@ -31,6 +31,7 @@ def filled(trial=7, **changes):
         "costs": [1.0, 2.0, math.pi], "gap": -0.05,
         "log_e": 2.5, "traceback": "Traceback", "discordance": 0.3, "doubted": True,
         "audited": True, "unselected": False, "predictor_kept": False,
+        "guesses": {"information": 1 / 3},
     }  # fmt: skip
     return Outcome(**{**values, **changes})
 

@@ -95,3 +95,15 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
         return [SPACE.suggest(study.ask()).params["lr"] for _ in range(3)]
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_draws_stay_near_what_did_best(study):
+    best = SPACE.default("b/two", "fine_tune", lr=1.23e-4, mix="cutmix", dropout=0.5)
+    near = replace(start("b/two", "fine_tune"), near=best)
+
+    drawn = [ask(study, near)[0].params for _ in range(40)]
+
+    for name in ("lr", "mix", "weight_decay"):
+        same = sum(params[name] == best.params[name] for params in drawn)
+        assert 4 < same < 38, name
+    assert len({tuple(sorted(map(str, params.items()))) for params in drawn}) > 30

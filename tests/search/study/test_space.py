@@ -1,9 +1,10 @@
 import optuna
 import pytest
 
-from autotl.errors import SpaceChangedError
+from autotl.errors import PluginError, SpaceChangedError
 from autotl.search.settings import select_adaptations
 from autotl.search.study.space import SearchSpace
+from autotl.specs import AdaptationSpec, Choice, Range
 
 
 @pytest.fixture
@@ -64,3 +65,57 @@ def test_shared_names_of_different_kinds_are_kept_apart():
     chosen = {space.suggest(study.ask()).adaptation for _ in range(20)}
 
     assert chosen == {"lp_ft", "fine_tune"}
+
+
+def conditional():
+    return AdaptationSpec(
+        name="tune",
+        steps=None, restore=None,
+        space={
+            "mode": Choice(options=("plain", "strong")),
+            "strength": Range(low=0.1, high=10.0, log=True, when={"mode": ("strong",)}),
+        },
+        defaults={"mode": "plain", "strength": 1.0},
+    )  # fmt: skip
+
+
+def test_a_parameter_that_does_not_matter_keeps_its_default_and_is_not_stored():
+    space = SearchSpace(["a/one"], [conditional()])
+    plain = space.default("a/one", "tune", strength=7.0)
+    strong = space.default("a/one", "tune", mode="strong", strength=7.0)
+
+    assert plain.params == {"mode": "plain", "strength": 1.0}
+    assert "tune.strength" not in space.to_optuna(plain)
+    assert "tune.strength" not in space.distributions(plain)
+    assert space.from_optuna(space.to_optuna(plain)) == plain
+    assert space.from_optuna(space.to_optuna(strong)) == strong
+    assert set(space.distributions(strong)) == set(space.to_optuna(strong))
+
+
+def test_a_trial_is_asked_only_for_what_matters():
+    space = SearchSpace(["a/one"], [conditional()])
+
+    for mode in ("plain", "strong"):
+        wanted = space.to_optuna(space.default("a/one", "tune", mode=mode))
+        asked = []
+
+        class Trial:
+            def suggest(self, name, *_args, wanted=wanted, asked=asked, **_kwargs):
+                asked.append(name)
+                return wanted[name]
+
+            suggest_categorical = suggest_float = suggest_int = suggest
+
+        candidate = space.suggest(Trial())
+
+        assert candidate.params["mode"] == mode
+        assert ("tune.strength" in asked) == (mode == "strong")
+
+
+def test_a_condition_must_name_what_stands_before():
+    with pytest.raises(PluginError, match="must stand before"):
+        AdaptationSpec(
+            name="tune", steps=None, restore=None,
+            space={"strength": Range(low=0, high=1, when={"mode": ("strong",)})},
+            defaults={"strength": 0.5},
+        )  # fmt: skip

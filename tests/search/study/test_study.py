@@ -165,10 +165,14 @@ def test_without_hope_the_search_ends_by_the_floor(toys):
     assert len(study.outcomes) < 60
 
 
-def test_predictors_are_kept_of_the_best_only(toys, folder):
+def test_predictors_are_kept_of_the_best_few_only(toys, folder):
     study = toys.search(folder, trials=20)
 
-    best = {o.trial for o in study.ledger._best.values()}
+    complete = [o for o in study.outcomes if o.state == "complete" and o.value is not None]
+    complete.sort(key=lambda o: (-o.value, o.log_loss))
+    tuned = [o for o in complete if o.tuned][:4]
+    probes = {o.candidate.backbone: o for o in reversed(complete) if not o.tuned}.values()
+    best = {o.trial for o in (*tuned, *probes)}
     paused = {o.trial for o in study.outcomes if o.state == "paused"}
     kept = {int(p.stem.split("-")[0]) for p in study.records.folder.glob("*-predictor.json")}
     assert best <= kept <= best | paused
