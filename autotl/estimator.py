@@ -34,6 +34,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         download: bool = False,
         permissive_only: bool = False,
         labels_per_class: int | None = None,
+        unlabeled: str | None = None,
+        unlabeled_value: Hashable = None,
         out: str | Path | None = None,
         random_state: int | None = defaults.SEED,
         device: str | None = None,
@@ -58,6 +60,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.download = download
         self.permissive_only = permissive_only
         self.labels_per_class = labels_per_class
+        self.unlabeled = unlabeled
+        self.unlabeled_value = unlabeled_value
         self.out = out
         self.random_state = random_state
         self.device = device
@@ -79,6 +83,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         groups: Sequence[Hashable] | None = None,
         X_holdout: Any = None,
         y_holdout: Sequence[Hashable] | None = None,
+        X_unlabeled: Any = None,
+        source: Any = None,
     ) -> "TransferClassifier":
         """Search on samples and labels; part of them is held out unless a holdout is given."""
         parameters = self.get_params(deep=False)
@@ -86,7 +92,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         seed = parameters.pop("random_state")
         parameters["seed"] = defaults.SEED if seed is None else seed
         self.model_: FittedModel = search(
-            X, y, groups=groups, X_holdout=X_holdout, y_holdout=y_holdout, **parameters
+            X,
+            y,
+            groups=groups,
+            X_holdout=X_holdout,
+            y_holdout=y_holdout,
+            X_unlabeled=X_unlabeled,
+            source_data=source,
+            **parameters,
         )
         self.classes_ = self.model_.labels_of(np.eye(len(self.model_.classes)))
         self.best_config_ = self.model_.best_config

@@ -1,12 +1,13 @@
 """Fit, or say what fitting would do."""
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autotl import defaults
 from autotl.api.reading import read_labels, read_source
+from autotl.data import brings_labels
 from autotl.result.model import FittedModel
 from autotl.search import Plan, search
 from autotl.search import plan as make_plan
@@ -29,6 +30,10 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     X_holdout: Any = None,
     y_holdout: Sequence[Hashable] | None = None,
     groups: Sequence[Hashable] | None = None,
+    X_unlabeled: Any = None,
+    source: Any = None,
+    unlabeled: str | None = None,
+    unlabeled_value: Hashable = None,
     out: str | Path | None = None,
     seed: int = defaults.SEED,
     device: str | None = None,
@@ -48,7 +53,8 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     Args:
         X: Images (arrays, PIL images, paths), texts (str), or a data set: map-style or a Hugging
             Face `Dataset` or `DatasetDict`.
-        y: One label each: any hashable, kept as given. None takes a data set's own labels.
+        y: One label each: any hashable, kept as given. None takes a data set's own labels,
+            or says that there are none: `source` then brings them, and what is chosen is a guess.
         modality: "image" or "text", where `X` leaves it open.
         metric: Name of a scikit-learn classification scorer; None chooses accuracy, or balanced
             accuracy when the rarest class has under a fifth of the commonest one's share.
@@ -65,6 +71,12 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         X_holdout: Samples that are touched once, at the end; None sets 20 % of `X` aside.
         y_holdout: Their labels.
         groups: Samples of one group stay on one side of every split.
+        X_unlabeled: Samples of the same kind without labels; methods learn from them too.
+        source: Labelled samples of another domain, `(X_source, y_source)`, or several by name,
+            `{"photos": (X_source, y_source)}`.
+        unlabeled: "use" where labels in `y` may be missing (None or NaN): such samples count as
+            `X_unlabeled`.
+        unlabeled_value: Another label that stands for a missing one.
         out: Folder for the run's files; None writes nothing.
         seed: Of everything random.
         device: "cpu", "cuda" or "mps"; None picks a GPU when there is one.
@@ -85,7 +97,7 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         OutputExistsError: `out` exists and is not empty.
     """
     brought: dict[str, Any] = {}
-    if y is None:
+    if y is None and (source is None or brings_labels(X, modality)):
         X, y, X_holdout, y_holdout, brought = read_labels(
             X, X_holdout, y_holdout, groups, modality
         )
@@ -106,6 +118,10 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
         X_holdout=X_holdout,
         y_holdout=y_holdout,
         groups=groups,
+        X_unlabeled=X_unlabeled,
+        source_data=source,
+        unlabeled=unlabeled,
+        unlabeled_value=unlabeled_value,
         out=out,
         seed=seed,
         device=device,
@@ -123,7 +139,7 @@ def fit(  # noqa: PLR0913  # one keyword for each thing a user may decide
     )
 
 
-def fit_source(  # noqa: PLR0913  # the flags that name columns
+def fit_source(  # noqa: PLR0913  # the flags that name columns and further data
     source: str | Path,
     *,
     text: str | None = None,
@@ -132,23 +148,31 @@ def fit_source(  # noqa: PLR0913  # the flags that name columns
     image: str | None = None,
     holdout: str | Path | None = None,
     groups_column: str | None = None,
+    unlabeled_data: str | Path | None = None,
+    other_sources: Mapping[str, str | Path] | None = None,
     started: float | None = None,
     **arguments: Any,
 ) -> FittedModel:
     """Read a folder, table, archive or named data set and fit; see `fit` for the arguments."""
     started = time.monotonic() if started is None else started
+    columns = {"text": text, "label": label, "split": split, "image": image}
     data, extra = read_source(
         source,
-        {"text": text, "label": label, "split": split, "image": image},
+        columns,
         holdout,
         groups_column,
         arguments.get("modality"),
+        unlabeled=unlabeled_data,
+        others=other_sources,
     )
     reading = {
-        "source": _lasting(source), "holdout": None if holdout is None else _lasting(holdout),
-        "text": text, "label": label, "split": split, "image": image,
+        "source": _lasting(source),
+        "holdout": None if holdout is None else _lasting(holdout),
+        "unlabeled": None if unlabeled_data is None else _lasting(unlabeled_data),
+        "others": {name: _lasting(path) for name, path in (other_sources or {}).items()},
         "groups_column": groups_column,
-    }  # fmt: skip
+        **columns,
+    }
     return search(
         data.X,
         data.y,
@@ -165,7 +189,7 @@ def _lasting(source: str | Path) -> str:
     return str(path.resolve()) if path.exists() else str(source)
 
 
-def plan_source(  # as fit_source
+def plan_source(  # noqa: PLR0913  # as fit_source
     source: str | Path,
     *,
     text: str | None = None,
@@ -174,6 +198,8 @@ def plan_source(  # as fit_source
     image: str | None = None,
     holdout: str | Path | None = None,
     groups_column: str | None = None,
+    unlabeled_data: str | Path | None = None,
+    other_sources: Mapping[str, str | Path] | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Describe what `fit_source` would do: splits, metric, backbones and estimated seconds."""
@@ -183,6 +209,8 @@ def plan_source(  # as fit_source
         holdout,
         groups_column,
         arguments.get("modality"),
+        unlabeled=unlabeled_data,
+        others=other_sources,
     )
     return _plan_row(make_plan(data.X, data.y, **(arguments | extra)), arguments)
 
@@ -207,6 +235,8 @@ def _plan_row(plan: Plan, arguments: dict[str, Any]) -> dict[str, Any]:
         "skipped_backbones": [{"name": s.name, "reason": s.reason} for s in plan.shelf.skipped],
         "permissive_only": arguments.get("permissive_only", False),
         "restricted_backbones": plan.shelf.restricted,
+        "n_unlabeled": len(split.unlabeled),
+        "sources": {s.name: len(s.rows) for s in task.sources},
         "skipped_samples": [{"sample": s.sample, "reason": s.reason} for s in task.skipped],
         "adaptations": plan.adaptations,
         "floors": ["majority", *(f.name for f in features)],

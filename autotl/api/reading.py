@@ -1,5 +1,6 @@
 """From a data set or a source to samples and labels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,25 @@ def read_source(
     holdout: str | Path | None,
     groups_column: str | None,
     modality: str | None,
+    *,
+    unlabeled: str | Path | None = None,
+    others: Mapping[str, str | Path] | None = None,
 ) -> tuple[RawData, dict[str, Any]]:
-    """Return what a source holds, and what else the search is told of it."""
-    data = read(source, modality=modality, groups=groups_column, **columns)
+    """Return what a source holds, and what else the search is told of it.
+
+    Args:
+        source: Where the labelled samples lie.
+        columns: Of a table.
+        holdout: Where those for the final test lie, if not among these.
+        groups_column: Column whose equal values stay together.
+        modality: Kind of sample, where the source leaves it open.
+        unlabeled: Where samples without labels lie.
+        others: Where labelled samples of other domains lie, by name.
+    """
+    # Without a single label there, those of other domains are what is learnt from.
+    data = read(
+        source, modality=modality, groups=groups_column, require_labels=not others, **columns
+    )
     X_holdout, y_holdout, skipped = data.X_holdout, data.y_holdout, list(data.skipped)
     notes: list[str] = []
     if holdout is not None:
@@ -89,7 +106,22 @@ def read_source(
         "skipped": skipped,
         "notes": [*data.notes, *notes],
         "columns": data.columns,
+        "X_unlabeled": None,
+        "source_data": None,
     }
+    if unlabeled is not None:
+        blank = read_other(unlabeled, columns, data.modality)
+        skipped += blank.skipped
+        extra |= {"X_unlabeled": blank.X, "notes": [*extra["notes"], *blank.notes]}
+    if others:
+        found = {
+            name: read(path, modality=data.modality, **columns) for name, path in others.items()
+        }
+        extra["source_data"] = {name: (other.X, other.y) for name, other in found.items()}
+        for other in found.values():
+            skipped += other.skipped
+            extra["notes"] = [*extra["notes"], *other.notes]
+    extra["skipped"] = skipped
     return data, extra
 
 

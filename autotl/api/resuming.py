@@ -25,6 +25,8 @@ def resume(  # noqa: PLR0913  # the data again, and what may change
     X_holdout: Any = None,
     y_holdout: Sequence[Hashable] | None = None,
     groups: Sequence[Hashable] | None = None,
+    X_unlabeled: Any = None,
+    source: Any = None,
     budget_seconds: float | None = None,
     trials: int | None = None,
     workers: int | None = None,
@@ -47,6 +49,8 @@ def resume(  # noqa: PLR0913  # the data again, and what may change
         X_holdout: The holdout samples of the run, where it was given some.
         y_holdout: Their labels.
         groups: The groups of the run, where it was given some.
+        X_unlabeled: The samples without labels, where it was given some from Python.
+        source: The labelled samples of other domains, where it was given some from Python.
         budget_seconds: Seconds to go on for; None takes what was left, or after a normal end as
             many as before.
         trials: Trials to add, for a run that counts trials.
@@ -68,7 +72,7 @@ def resume(  # noqa: PLR0913  # the data again, and what may change
     given = locals()
     changes = {k: given[k] for k in _CHANGEABLE if given[k] is not None}
     arguments = {**asked, **changes, "progress": progress, "started": started, "out": run}
-    if X is not None and y is None:
+    if X is not None and y is None and source is None:
         raise InvalidDataError("y is None. Pass the labels of the run along with X.")
     _check_weights(asked)
     with occupied(run):  # before the data are read, which may take long
@@ -76,7 +80,13 @@ def resume(  # noqa: PLR0913  # the data again, and what may change
             X, y, brought = _read_again(asked, run)
             arguments |= brought
         else:
-            arguments |= {"X_holdout": X_holdout, "y_holdout": y_holdout, "groups": groups}
+            arguments |= {
+                "X_holdout": X_holdout,
+                "y_holdout": y_holdout,
+                "groups": groups,
+                "X_unlabeled": X_unlabeled,
+                "source_data": source,
+            }
         return search(X, y, resumes={k: changes[k] for k in _LIMITS if k in changes}, **arguments)
 
 
@@ -97,7 +107,9 @@ def _read_again(asked: Mapping[str, Any], run: str | Path) -> tuple[Any, Any, di
             f"The run in {str(run)!r} was given its samples from Python, so there is nothing to "
             "read them from. Pass the same X and y: autotl.resume(run, X, y)."
         )
-    for source in filter(None, (reading["source"], reading.get("holdout"))):
+    others = reading.get("others") or {}
+    named = (reading["source"], reading.get("holdout"), reading.get("unlabeled"))
+    for source in filter(None, (*named, *others.values())):
         # Absolute is what was found on the disk; the rest are names of data sets.
         if Path(source).is_absolute() and not Path(source).exists():
             raise InvalidDataError(
@@ -112,5 +124,7 @@ def _read_again(asked: Mapping[str, Any], run: str | Path) -> tuple[Any, Any, di
         reading.get("holdout"),
         reading.get("groups_column"),
         asked.get("modality"),
+        unlabeled=reading.get("unlabeled"),
+        others=others,
     )
     return data.X, data.y, extra

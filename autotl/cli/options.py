@@ -4,6 +4,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +20,7 @@ __all__ = [
     "given",
     "json_option",
     "machine_options",
+    "named_sources",
     "permissive_option",
     "split_commas",
     "weights_option",
@@ -125,6 +127,24 @@ def split_commas(
     if values and not all(names):
         raise click.BadParameter(f"{','.join(values)!r} has an empty name in it.", param=param)
     return names or None
+
+
+def named_sources(
+    _ctx: click.Context, param: click.Parameter, values: Sequence[str]
+) -> dict[str, str] | None:
+    """Turn values such as "photos=DIR" or "DIR" into places by name; None when there are none."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, place = value.partition("=")
+        if not equals or Path(value).exists():  # a path may hold an equals sign
+            name, place = Path(value).stem, value
+        if not name or not place or name in found:
+            problem = "is given twice" if name in found else "lacks a name or a place"
+            raise click.BadParameter(
+                f"{value!r} {problem}; give NAME=DATA, each name once.", param=param
+            )
+        found[name] = place
+    return found or None
 
 
 experience_option = click.option(

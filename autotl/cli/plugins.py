@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import click
 
@@ -17,12 +18,13 @@ __all__ = ["plugins"]
 @json_option
 @debug_option
 def plugins(as_json: bool) -> None:
-    """List plugins, what each brings, and what went wrong with it."""
+    """List plugins, what each brings and what went wrong with it, and ways to adapt."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the table says it
         rows = get_registry().plugins
     if as_json:
-        print_json({"schema": 1, "plugins": [dataclasses.asdict(r) for r in rows]})
+        content = [dataclasses.asdict(r) for r in rows]
+        print_json({"schema": 1, "plugins": content, "adaptations": _adaptations()})
         return
     brings = [", ".join(f"{kind}: {n}" for kind, n in r.counts.items()) for r in rows]
     print_table(
@@ -37,5 +39,34 @@ def plugins(as_json: bool) -> None:
     for row in rows:
         for problem in row.problems:
             click.echo(f"{row.name}: {problem}")
+    methods = _adaptations()
+    if methods:
+        click.echo()
+        print_table(
+            [
+                Column(header="adaptation", cells=[m["name"] for m in methods]),
+                Column(header="needs", cells=[", ".join(m["needs"]) or "labels" for m in methods]),
+                Column(header="trains", cells=[m["trains"] for m in methods], rank=2),
+                Column(header="what it does", cells=[m["summary"] for m in methods], rank=1),
+            ]
+        )
     if not rows:
         note("No plugin is installed, so there is nothing to search. Run: pip install autotl")
+
+
+_NEEDS = {"unlabeled": "--unlabeled", "source": "--source", "any_source": "--source"}
+
+
+def _adaptations() -> list[dict[str, Any]]:
+    """Return each method with what it needs beside labelled samples, and what it trains."""
+    return [
+        {
+            "name": spec.name,
+            "needs": sorted({_NEEDS.get(need, need) for need in spec.needs}),
+            "needs_labels": spec.needs_labels,
+            "trains": "layers" if spec.trains_backbone else "head",
+            "modalities": sorted(spec.modalities) if spec.modalities is not None else None,
+            "summary": spec.summary,
+        }
+        for spec in get_registry().adaptations
+    ]

@@ -7,8 +7,9 @@ import click
 
 from autotl.cli.group import EXIT_INTERRUPTED, debug_option
 from autotl.cli.options import duration, given, json_option, workers_option, working
+from autotl.cli.outcome import show_result
 from autotl.cli.render import note, print_json
-from autotl.cli.search import interrupted, show_result
+from autotl.cli.search import interrupted
 
 __all__ = ["resume"]
 

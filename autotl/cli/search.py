@@ -1,9 +1,8 @@
 """`autotl search`: fit, then show the leaderboard, the verdict and what to do next."""
 
-import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,30 @@ from autotl.cli.options import (
     given,
     json_option,
     machine_options,
+    named_sources,
     permissive_option,
     split_commas,
     weights_option,
     workers_option,
     working,
 )
+from autotl.cli.outcome import show_result
 from autotl.cli.render import Column, note, print_facts, print_json, print_table
 from autotl.result import wording
 
 __all__ = ["search"]
 
-_READING = ("text", "label", "split", "image", "holdout", "groups_column", "modality")
+_READING = (
+    "text",
+    "label",
+    "split",
+    "image",
+    "holdout",
+    "groups_column",
+    "modality",
+    "unlabeled_data",
+    "other_sources",
+)
 _FITTING = (
     "metric",
     "budget_seconds",
@@ -42,6 +53,8 @@ _FITTING = (
     "download",
     "permissive_only",
     "labels_per_class",
+    "unlabeled",
+    "unlabeled_value",
     "seed",
     "device",
     "cache",
@@ -54,8 +67,6 @@ _FITTING = (
     "ensemble",
     "cautious",
 )
-_TOP_ROWS = 12
-_STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bold yellow"}
 
 
 @click.command()
@@ -80,6 +91,31 @@ _STYLES = {"positive": "bold green", "negative": "bold red", "inconclusive": "bo
 )
 @click.option("--holdout", metavar="DATA", help="Data for the final test instead of a fifth.")
 @click.option("--groups", "groups_column", metavar="COLUMN", help="Keep equal values together.")
+@click.option(
+    "--unlabeled",
+    "unlabeled_data",
+    metavar="DATA",
+    help="Samples without labels to learn from too.",
+)
+@click.option(
+    "--source",
+    "other_sources",
+    multiple=True,
+    callback=named_sources,
+    metavar="[NAME=]DATA",
+    help="Labelled samples of another domain to learn from too; repeatable.",
+)
+@click.option(
+    "--use-unlabeled",
+    "unlabeled",
+    flag_value="use",
+    help="Learn from rows whose label is empty, as samples without labels.",
+)
+@click.option(
+    "--unlabeled-value",
+    metavar="LABEL",
+    help="Another label that stands for an empty one, with --use-unlabeled.",
+)
 @click.option("--split", metavar="COLUMN", help="Column that says which rows are for the test.")
 @column_options
 @click.option("--modality", metavar="NAME", help="Kind of samples, where DATA leaves it open.")
@@ -205,109 +241,6 @@ def _command_without_out(data: str, arguments: Mapping[str, Any]) -> str:
     limit = "" if budget is None else f" --budget {budget:g}s"
     permissive = " --permissive-only" if arguments.get("permissive_only") else ""
     return f"autotl search {shlex.quote(data)}{limit}{permissive} --out RUN"
-
-
-def show_result(result: Mapping[str, Any], command: str = "") -> None:
-    """Print the leaderboard, the verdict and the next steps.
-
-    Args:
-        result: Content of a `result.json`.
-        command: What would have kept the run, shown where it was not kept.
-    """
-    metric = str(result.get("metric", ""))
-    _leaderboard(result, metric)
-    click.echo()
-    floor, out = result.get("floor") or {}, result.get("out")
-    verdict = wording.headline(result)
-    facts = [("Verdict", verdict), ("", wording.gap_sentence(result))]
-    if not result.get("gap") and result.get("verdict_text"):
-        facts[1] = ("", str(result["verdict_text"]))
-    facts.append(("Shipped", wording.shipped_sentence(result)))
-    if not (result.get("best") or {}).get("permissive") and wording.shipped_terms(result):
-        facts.append(("Terms", wording.shipped_terms(result)))
-    floor_score = wording.score_text(floor.get("holdout"), metric)
-    holdout = wording.score_text(result.get("holdout"), metric)
-    words = metric.replace("_", " ")
-    facts.append(("Holdout", f"{holdout} {words} (floor: {floor_score})"))
-    if wording.looks_sentence(result):
-        facts.append(("", wording.looks_sentence(result)))
-    if out:
-        facts.append(("Report", str(Path(out) / "report.html")))
-        facts.append(("Next", f"autotl predict {shlex.quote(os.fspath(out))} NEW_DATA"))
-    elif command:
-        facts.append(("Next", f"keep the model: {command}"))
-    print_facts(facts, {"Verdict": _STYLES.get(str(result.get("verdict")), "bold")})
-
-
-def _leaderboard(result: Mapping[str, Any], metric: str) -> None:
-    rows: Sequence[Mapping[str, Any]] = result.get("leaderboard") or []
-    ranked = [r for r in rows if r.get("state") == "complete"]
-    top = ranked[:_TOP_ROWS]
-    floor = result.get("floor") or {}
-    score = floor.get("validation")
-    entries: list[Mapping[str, Any] | None] = list(top)
-    if score is not None:
-        place = sum(1 for r in top if (r.get("validation") or float("-inf")) >= score)
-        entries.insert(place, None)
-    floor_row = {"backbone": "the floor", "validation": score}
-    shown = [floor_row if e is None else e for e in entries]
-    print_table(
-        [
-            Column(header="#", cells=[str(r.get("rank") or "") for r in shown], right=True),
-            Column(header="backbone", cells=[str(r["backbone"]) for r in shown]),
-            Column(header="adaptation", cells=[str(r.get("adaptation", "")) for r in shown]),
-            Column(header="frozen", cells=[_frozen(r) for r in shown], right=True, rank=2),
-            Column(
-                header="validation",
-                cells=[wording.score_text(r["validation"], metric) for r in shown],
-                right=True,
-            ),
-            Column(header="vs floor", cells=[_gap(r, metric) for r in shown], right=True),
-            Column(header="95 % interval", cells=[_interval(r, metric) for r in shown], rank=1),
-            Column(header="time", cells=[_time(r) for r in shown], right=True, rank=3),
-            Column(header="license", cells=[str(r.get("license", "")) for r in shown], rank=4),
-            Column(
-                header="permissive",
-                cells=[wording.yes_or_no(r.get("permissive")) for r in shown],
-                rank=5,
-            ),
-            Column(header="terms", cells=[str(r.get("source_terms", "")) for r in shown], rank=6),
-        ],
-        title=f"Leaderboard, by validation {metric.replace('_', ' ')}",
-        emphasis={i: "cyan" for i, e in enumerate(entries) if e is None},
-    )
-    _rest(rows, ranked)
-    if wording.left_out_sentence(result):
-        click.echo(wording.left_out_sentence(result))
-
-
-def _rest(rows: Sequence[Mapping[str, Any]], ranked: Sequence[Mapping[str, Any]]) -> None:
-    parts = []
-    if len(ranked) > _TOP_ROWS:
-        parts.append(f"{len(ranked) - _TOP_ROWS} more finished")
-    for state, words in (("pruned", "stopped early"), ("failed", "failed")):
-        n = sum(1 for r in rows if r.get("state") == state)
-        if n:
-            parts.append(f"{n} {words}")
-    if parts:
-        click.echo(f"Not shown: {', '.join(parts)}; the report lists every trial.")
-
-
-def _frozen(row: Mapping[str, Any]) -> str:
-    fraction = row.get("freeze_fraction")
-    return "" if fraction is None else f"{100 * fraction:.0f} %"
-
-
-def _gap(row: Mapping[str, Any], metric: str) -> str:
-    return wording.gap_text(row["gap"], metric) if row.get("gap") is not None else ""
-
-
-def _interval(row: Mapping[str, Any], metric: str) -> str:
-    return wording.interval_text(row.get("gap_low"), row.get("gap_high"), metric)
-
-
-def _time(row: Mapping[str, Any]) -> str:
-    return wording.clock(row["seconds"]) if row.get("seconds") is not None else ""
 
 
 def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:

@@ -3,7 +3,7 @@ import pytest
 from click.testing import CliRunner
 
 from autotl.cli import main
-from autotl.cli.options import duration, split_commas
+from autotl.cli.options import duration, named_sources, split_commas
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,8 @@ def test_search_options_cover_the_parameters_of_fit():
 
     names = {p.name for p in search.params}
     renamed = {"X": "data", "y": "label", "X_holdout": "holdout", "y_holdout": "holdout"}
-    renamed["groups"] = "groups_column"
+    renamed |= {"groups": "groups_column", "X_unlabeled": "unlabeled_data"}
+    renamed["source"] = "other_sources"
     for name in inspect.signature(fit).parameters:
         assert renamed.get(name, name) in names
 
@@ -67,3 +68,28 @@ def test_search_help_states_the_defaults_of_fit():
     defaults = inspect.signature(fit).parameters
     assert f"[default: {defaults['budget_seconds'].default:g}s]" in text
     assert f"[default: {defaults['seed'].default}]" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((), None),
+        (("photos=a/b", "drawings=c.csv"), {"photos": "a/b", "drawings": "c.csv"}),
+        (("a/b",), {"b": "a/b"}),
+    ],
+)
+def test_sources_are_named(values, expected):
+    assert named_sources(None, None, values) == expected
+
+
+@pytest.mark.parametrize("values", [("=a",), ("x=",), ("x=a", "x=b"), ("a/x", "b/x")])
+def test_sources_without_a_name_of_their_own_are_refused(values):
+    with pytest.raises(click.BadParameter, match="NAME=DATA"):
+        named_sources(None, click.Option(["--source"]), values)
+
+
+def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
+    place = tmp_path / "a=b"
+    place.mkdir()
+
+    assert named_sources(None, None, (str(place),)) == {"a=b": str(place)}
