@@ -64,7 +64,7 @@ def of_search(zoo: Path, name: str, seconds: float, seed: int) -> dict[str, Any]
 
     import autotl.search.engine as engine
     from autotl.adapt.heads import LinearHead
-    from autotl.adapt.networks import TunedNetwork
+    from autotl.adapt.tuned import TunedNetwork
     from autotl.features import cost
     from autotl.registry import get_registry
     from autotl.search.floor.measurement import FloorMeasurement
@@ -85,7 +85,7 @@ def of_search(zoo: Path, name: str, seconds: float, seed: int) -> dict[str, Any]
         replace(a, steps=ledger.book_generator(names[a.trains_backbone], a.steps))
         for a in engine.select_adaptations(None)
     ]
-    engine.select_adaptations = lambda patterns: methods
+    engine.select_adaptations = lambda _patterns, _task: methods
     _ = get_registry()
 
     sys.path.insert(0, str(zoo))

@@ -22,10 +22,11 @@ from autotl.registry import get_registry
 from autotl.search.budget import Budget
 from autotl.search.study.belief import Belief
 from autotl.search.study.candidate import Candidate, Outcome
-from autotl.search.study.chooser import Chooser, Start, default_methods
+from autotl.search.study.chooser import Chooser, Start
 from autotl.search.study.evaluate import StepReport
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
+from autotl.search.study.methods import default_methods
 from autotl.search.study.portfolio import Portfolio
 from autotl.search.study.posterior import Scale
 from autotl.search.study.records import TrialRecords
@@ -87,13 +88,21 @@ class Instant:
         return [saved] if state == "paused" else []
 
 
+def methods() -> list[AdaptationSpec]:
+    """Return the methods that a search of images chooses among without further data."""
+    return [
+        spec for spec in get_registry().adaptations
+        if not spec.needs and (spec.modalities is None or "image" in spec.modalities)
+    ]  # fmt: skip
+
+
 def autotl_seconds(
     n_trials: int, journal: Path | None, seed: int = 0
 ) -> tuple[list[float], list[Outcome]]:
     """Return what autotl took for each trial, all but the trial itself, and the trials."""
     import torch  # noqa: F401  # records are written with it: loaded once, and not by a trial
 
-    specs = list(get_registry().adaptations)
+    specs = methods()
     names = [f"backbone-{i}" for i in range(N_BACKBONES)]
     space, rng = SearchSpace(names, specs), np.random.default_rng(seed)
     expected = rng.uniform(0.5, 0.7, N_BACKBONES)
@@ -129,7 +138,7 @@ def optuna_seconds(trials: Sequence[Outcome], journal: Path | None, seed: int = 
     from autotl.search.study.storage import _quiet, _storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    specs = list(get_registry().adaptations)
+    specs = methods()
     space = SearchSpace([f"backbone-{i}" for i in range(N_BACKBONES)], specs)
     queue, found = [_start(outcome) for outcome in trials], []
     with _quiet():

@@ -191,7 +191,7 @@ def measure(
     if best is None:
         raise SystemExit(f"{spec.name} on {len(task.y)} samples: {outcome.reason}")
     fit = adaptation_task(
-        best.candidate, session, task, task.split.train_validation,
+        best.candidate, adaptation, session, task, task.split.train_validation,
         depth=freeze_depth(best.freeze_fraction, session.n_groups),
         n_steps=best.planned_steps, weights=None, seed=args.seed,
     )  # fmt: skip

@@ -25,10 +25,11 @@ from autotl.search.budget import OutOfTime
 from autotl.search.engine import SCREENING_SHARE
 from autotl.search.study.build import _FIRST_RUNG_SHARE
 from autotl.search.study.candidate import Candidate, Outcome
-from autotl.search.study.chooser import Chooser, default_methods
+from autotl.search.study.chooser import Chooser
 from autotl.search.study.evaluate import _LEAST_PATIENCE, Signal, StepReport
 from autotl.search.study.guarding import FloorGuard
 from autotl.search.study.halving import CostHalving
+from autotl.search.study.methods import default_methods
 from autotl.search.study.planner import Planner
 from autotl.search.study.portfolio import Portfolio
 from autotl.search.study.posterior import Scale
@@ -132,7 +133,6 @@ class TableCosts:
     def __init__(self, world: World, backbone: str) -> None:
         self._world, self._backbone = world, backbone
         self._timed = False
-        self.probe_seconds = _PROBE_SECONDS
         tuned = [m for m, spec in world.adaptations.items() if spec.trains_backbone]
         self._curves = [c for m in tuned for c in world.oracle.curves(world.name, backbone, m)]
         self._nearest = cache(self._find)
@@ -173,11 +173,10 @@ class TableCosts:
         once = self._kept(freeze_depth) * world.rows[self._backbone]["embed_seconds"]
         return float(once * (views * n_train + world.n_validation))
 
-    def probe(self, n_missing: int) -> float:
+    def probe(self, n_missing: int, solving: float | None = None) -> float:
         """Return the seconds of a probe when so many samples have yet to be embedded."""
-        return float(n_missing * self._world.rows[self._backbone]["embed_seconds"]) + (
-            self.probe_seconds
-        )
+        once = float(n_missing * self._world.rows[self._backbone]["embed_seconds"])
+        return once + (_PROBE_SECONDS if solving is None else solving)
 
     def observe(self, freeze_depth: int, seconds: float, n_train: int, n_validation: int) -> None:
         """Learn nothing: after the profile, costs are exact."""

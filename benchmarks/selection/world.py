@@ -5,7 +5,8 @@ complete and the one that runs; paused and stopped trials ship nothing, ties go 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from oracle import Curve, Oracle
@@ -65,7 +66,10 @@ class World:
         self.oracle, self.name, self.clock = oracle, name, Clock(seconds)
         self.backbones, methods = playable(oracle, name)
         catalog = get_registry().adaptations
-        self.adaptations: dict[str, AdaptationSpec] = {m: catalog.get(m) for m in methods}
+        self.adaptations: dict[str, AdaptationSpec] = {
+            m: _tabulated(catalog.get(m), oracle.curves(name, self.backbones[0], m)[0].params)
+            for m in methods
+        }
         self.space = SearchSpace(self.backbones, list(self.adaptations.values()))
         self.rows = {b: oracle.curves(name, b, methods[0])[0].row for b in self.backbones}
         row = next(iter(self.rows.values()))
@@ -160,6 +164,15 @@ class World:
 
     def _activations(self, curve: Curve) -> tuple[Any, ...]:
         return (curve.row["backbone"], curve.row["start"], curve.params.get("augment", 0.0) > 0)
+
+
+def _tabulated(spec: AdaptationSpec, params: Mapping[str, Any]) -> AdaptationSpec:
+    """Return a method with the parameters that the table varies: of others it shows nothing."""
+    return replace(
+        spec,
+        space={name: d for name, d in spec.space.items() if name in params},
+        defaults={name: value for name, value in spec.defaults.items() if name in params},
+    )
 
 
 def _better(one: Shipped, other: Shipped) -> Shipped:
