@@ -32,7 +32,7 @@ from autotl.search.floor.measurement import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
 from autotl.search.progress import Progress
 from autotl.search.remembering import run_record
-from autotl.search.resuming import describe_split
+from autotl.search.resuming import describe_others, describe_split
 from autotl.search.settings import Settings, select_adaptations
 from autotl.search.sources import weigh_sources
 from autotl.search.study.build import build_study, make_caching
@@ -387,5 +387,6 @@ class Search:
             "samples": self.task.fingerprints,
             "labels": self.task.y.tolist(),
             "splits": describe_split(self.task.split),
+            "others": describe_others(self.task),
         }
         write_json(self.settings.out / "run.json", content)

@@ -40,6 +40,7 @@ class Earlier:
         samples: Digest of each sample.
         labels: Class code of each sample.
         splits: Which sample went where.
+        others: What came beside the labelled samples, by `describe_others`.
         seconds: How long it took.
         n_trials: How many trials it has begun and recorded.
     """
@@ -48,6 +49,7 @@ class Earlier:
     samples: list[str]
     labels: list[int]
     splits: Mapping[str, Any]
+    others: Mapping[str, Any]
     seconds: float
     n_trials: int
 
@@ -77,6 +79,7 @@ class Earlier:
                 samples=content["samples"],
                 labels=content["labels"],
                 splits=content["splits"],
+                others=content["others"],
                 seconds=seconds,
                 n_trials=len(numbers),
             )
@@ -139,11 +142,15 @@ class Earlier:
     def _check_splits(self, task: Task) -> None:
         """Compare what labels, groups and the seed decide: else a holdout would be trained on."""
         labels = task.y.tolist()
-        if labels != self.labels:
+        if len(labels) != len(self.labels):
+            words = f"{len(labels)} samples are labelled where {len(self.labels)} were"
+        elif labels != self.labels:
             n_other = sum(a != b for a, b in zip(labels, self.labels, strict=True))
             words = f"the labels of {n_other} samples have changed"
         elif describe_split(task.split) != self.splits:
             words = "they are divided otherwise, as by other groups or another seed"
+        elif describe_others(task) != self.others:
+            words = "the sources are others, or their labels"
         else:
             return
         raise InvalidDataError(
@@ -160,4 +167,15 @@ def describe_split(split: Split) -> dict[str, Any]:
         ],
         "guard": split.guard.tolist(),
         "holdout": split.holdout.tolist(),
+    }
+
+
+def describe_others(task: Task) -> dict[str, Any]:
+    """Return which samples lack labels, and those of the sources, for `run.json`."""
+    return {
+        "unlabeled": task.split.unlabeled.tolist(),
+        "sources": [
+            {"name": s.name, "samples": s.rows.tolist(), "labels": s.y.tolist()}
+            for s in task.sources
+        ],
     }

@@ -1,6 +1,6 @@
 """What a search was asked for, checked before anything is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def select_adaptations(
     check_adaptations(patterns)
     catalog = get_registry().adaptations
     if patterns is None:
-        return [a for a in catalog if not _obstacle(a, task)]
+        return _searchable((a for a in catalog if not _obstacle(a, task)), task)
     chosen: dict[str, AdaptationSpec] = {}
     for pattern in patterns:
         if pattern in catalog:
@@ -117,7 +117,13 @@ def select_adaptations(
             f"None of the adaptations that fit {', '.join(map(repr, patterns))} can be used on "
             "the data given; `autotl plugins` lists what they need."
         )
-    return list(chosen.values())
+    return _searchable(chosen.values(), task)
+
+
+def _searchable(specs: Iterable[AdaptationSpec], task: Task | None) -> list[AdaptationSpec]:
+    if task is not None and task.unsupervised:
+        return [spec.without_labels() for spec in specs]
+    return list(specs)
 
 
 _GIVE = {

@@ -1,7 +1,7 @@
 """Ways of fitting backbone and head, and what they see."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autotl.errors import PluginError
@@ -183,6 +183,8 @@ class AdaptationSpec(Spec):
             classes.
         needs_labels: Whether it needs labels of the target; those that learn from the source's
             may do without.
+        label_params: Names in `space` that matter only where the target has labels; elsewhere
+            they are no part of it.
         epoch_samples: Samples that one step passes through the network, given the numbers of
             labelled ones, of those without labels, and of those of other domains.
         trains_backbone: False when only `Inputs.features` is read, so that a trial is cheap.
@@ -203,6 +205,7 @@ class AdaptationSpec(Spec):
     max_steps: Callable[[Mapping[str, Any]], int] = lambda params: int(params.get("epochs", 1))
     needs: frozenset[str] = frozenset()
     needs_labels: bool = True
+    label_params: frozenset[str] = frozenset()
     epoch_samples: Callable[[int, int, int], int] = lambda labelled, _unlabeled, _source: labelled
     trains_backbone: bool = False
     reads_layers: bool = False
@@ -221,6 +224,11 @@ class AdaptationSpec(Spec):
                 f"Adaptation {self.name!r} has defaults for {sorted(self.defaults)} but its space "
                 f"names {sorted(self.space)}; give exactly one default for each."
             )
+        if unknown := self.label_params - set(self.space):
+            raise PluginError(
+                f"Adaptation {self.name!r} has label_params {sorted(unknown)}, which its space "
+                "lacks; name parameters of it."
+            )
         before: set[str] = set()
         for name, dimension in self.space.items():
             if unknown := set(dimension.when) - before:
@@ -229,3 +237,11 @@ class AdaptationSpec(Spec):
                     f"{sorted(unknown)}, which must stand before it in the space."
                 )
             before.add(name)
+
+    def without_labels(self) -> "AdaptationSpec":
+        """Return the method as it is searched over where the target has no labels."""
+        if not self.label_params:
+            return self
+        kept = {name: d for name, d in self.space.items() if name not in self.label_params}
+        defaults = {name: self.defaults[name] for name in kept}
+        return replace(self, space=kept, defaults=defaults, label_params=frozenset())

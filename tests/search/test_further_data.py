@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+import autotl
 from autotl.errors import InvalidDataError
+from autotl.registry import get_registry
 from autotl.search.settings import select_adaptations
 from autotl.testing.fakes import toy_images
 
@@ -106,6 +108,34 @@ def test_without_any_label_the_choice_is_a_guess_and_says_so(blind, tmp_path):
     assert {str(label) for label in found.predict(toy_images(5, seed=1)[0])} <= {
         "class 0", "class 1", "class 2",
     }  # fmt: skip
+
+
+def test_what_weighs_the_datas_own_labels_is_not_searched_over_without_any(blind):
+    result = blind(adaptations=["coral", "reweighting"]).result
+
+    names = [set(row["params"]) for row in result["leaderboard"]]
+    assert not any("target_weight" in params for params in names)
+    assert "target_weight" in get_registry().adaptations.get("coral").space
+    keys = [
+        (row["backbone"], row["adaptation"], str(row["params"])) for row in result["leaderboard"]
+    ]
+    assert len(set(keys)) == len(keys)
+    with pytest.raises(InvalidDataError, match="labels of the data"):
+        blind(adaptations=["pooled"])
+
+
+def test_a_run_is_resumed_with_the_sources_and_labels_that_it_had(run_search, tmp_path):
+    X, y = toy_images(60)
+    labels = [f"class {code}" for code in y]
+    images, theirs = domain()
+    methods = ["linear_probe", "coral"]
+    run_search(trials=2, data={"source": (images, theirs)}, adaptations=methods, out=tmp_path)
+    others = ["class 0" if label == "class 1" else label for label in theirs]
+
+    with pytest.raises(InvalidDataError, match="the sources are others, or their labels"):
+        autotl.resume(tmp_path, X, labels, source=(images, others), trials=1, progress=False)
+    with pytest.raises(InvalidDataError, match="are gone"):
+        autotl.resume(tmp_path, X, labels, trials=1, progress=False)
 
 
 def test_methods_that_need_the_datas_own_labels_are_left_out_without_any(blind):

@@ -15,6 +15,7 @@ from autotl_adaptation.spaces import TRAINING
 _SHARED = frozenset({"source"})
 _ANY = frozenset({"any_source"})
 _TARGET_WEIGHT = autotl.Choice(options=(1.0, 3.0, 10.0))
+_WEIGHT_ALONE = frozenset({"target_weight"})
 _START = {
     "freeze_fraction": 0.25,
     "lr": 3e-4,
@@ -137,7 +138,8 @@ def _on_features() -> Iterator[autotl.AdaptationSpec]:
             defaults={"target_weight": 3.0},
             max_steps=_all_strengths,
             needs=_SHARED,
-            needs_labels=False,
+            needs_labels=name == "pooled",  # else it is source_only
+            label_params=_WEIGHT_ALONE,
             resource="strength",
         )
     yield autotl.AdaptationSpec(
@@ -154,6 +156,7 @@ def _on_features() -> Iterator[autotl.AdaptationSpec]:
         max_steps=_all_strengths,
         needs=_SHARED,
         needs_labels=False,
+        label_params=_WEIGHT_ALONE,
         resource="strength",
     )
     yield autotl.AdaptationSpec(
@@ -170,6 +173,7 @@ def _on_features() -> Iterator[autotl.AdaptationSpec]:
         max_steps=_all_strengths,
         needs=_SHARED,
         needs_labels=False,
+        label_params=_WEIGHT_ALONE,
         resource="strength",
     )
     yield autotl.AdaptationSpec(
