@@ -224,9 +224,9 @@ class AdaptationSpec(Spec):
                 f"Adaptation {self.name!r} has defaults for {sorted(self.defaults)} but its space "
                 f"names {sorted(self.space)}; give exactly one default for each."
             )
-        if unknown := self.label_params - set(self.space):
+        if foreign := self.label_params - set(self.space):
             raise PluginError(
-                f"Adaptation {self.name!r} has label_params {sorted(unknown)}, which its space "
+                f"Adaptation {self.name!r} has label_params {sorted(foreign)}, which its space "
                 "lacks; name parameters of it."
             )
         before: set[str] = set()

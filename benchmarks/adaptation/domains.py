@@ -76,6 +76,8 @@ def measure(options: argparse.Namespace, lines: Lines, names: tuple[str, ...]) -
     for seed, (source, target) in itertools.product(
         options.seeds, itertools.permutations(names, 2)
     ):
+        if options.sources and source not in options.sources:
+            continue
         _measure(options, lines, given, rows[source][0], rows[target], (source, target, seed))
     given.session.release()
 
@@ -160,6 +162,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=Path("../shared/zoo"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--families", nargs="*", default=["digits", "reviews"])
+    parser.add_argument("--sources", nargs="*", help="only from these domains")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--methods", nargs="*")
     parser.add_argument("--image-backbone", default="local/resnet20_cifar10")

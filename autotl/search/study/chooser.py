@@ -138,13 +138,13 @@ class Chooser:
             improved = improvements(list(beliefs.values()), bar).tolist()
             gains = dict(zip(beliefs, improved, strict=True))
         found: list[Start] = []
-        timed = not math.isinf(left)
+        timed, owed = not math.isinf(left), self._owed(outcomes, bar)
         for pair in self._pairs:
             candidate, open_ = self._next_of(pair, seen)
             if not open_ or successes.given_up(pair):
                 continue
-            if timed and self._negligible(pair, gains[pair], bar):  # to price may mean to time
-                continue
+            if timed and pair[1] not in owed and self._negligible(pair, gains[pair], bar):
+                continue  # to price may mean to time
             candidate, cost = self._priced(pair, candidate, left, seen, successes)
             if cost is None:
                 continue
@@ -215,6 +215,9 @@ class Chooser:
             able = {s.pair for s in starts if self.promises(s.gain, s.cost, best, left)}
         else:
             able = {s.pair for s in starts if s.belief.chance(best) >= _NO_CHANCE}
+        owed = self._owed(outcomes, best)
+        due = [s for s in starts if s.pair[1] in owed]
+        able |= {max(due, key=lambda s: s.rate).pair} if due else set()
         looked_at = {o.candidate.backbone for o in outcomes if o.ran}
         to_look_at = {b for b, _ in able} - looked_at | self._unseen(outcomes, best)
         return [
@@ -226,6 +229,17 @@ class Chooser:
         if pair[1] in self._probes or not self.share or best is None:
             return False
         return gain < _NEGLIGIBLE * (1 - best)
+
+    def _owed(self, outcomes: Sequence[Outcome], best: float | None) -> set[str]:
+        """Return methods of which one is tried whatever is expected, before a search gives up.
+
+        They train on what the user brought beside labelled samples. Nothing is owed once one of
+        them was tried, or anything has beaten the best.
+        """
+        found = {n for n, s in self._space.adaptations.items() if s.needs and s.trains_backbone}
+        tried = any(o.candidate.adaptation in found for o in outcomes)
+        leads = any(o.value is not None and best is not None and o.value > best for o in outcomes)
+        return set() if tried or leads else found
 
     def _unseen(self, outcomes: Sequence[Outcome], best: float) -> set[str]:
         """Return backbones to be looked at whatever is expected: few were, and none is good."""
@@ -309,6 +323,9 @@ class Chooser:
         broken = {backbone for backbone, n in failures.items() if n >= _BROKEN}
         n_tried = len({o.candidate.backbone for o in shown} | broken)
         if n_tried < min(_LEAST_TRIED, len(self._expected)) or max(values, default=1.0) > floor:
+            return ""
+        owed = self._owed(outcomes, floor)
+        if any(s.pair[1] in owed for s in starts or ()):
             return ""
         beliefs = self.beliefs(outcomes)
         left = beliefs if starts is None else {s.pair for s in starts}

@@ -17,7 +17,10 @@ TUNED_BASE = "lp_ft"  # what methods that train layers are variants of
 
 _PROBE = MethodPrior(gain=0.0, spread=0.05, pair_spread=0.1, params_spread=0.08)
 _TUNED = MethodPrior(gain=0.05, spread=0.35, pair_spread=0.25, params_spread=0.2)
-_FURTHER_SPREAD = 0.4  # what another domain brings may be much, either way
+_FURTHER_SPREAD = 0.4  # what further samples bring may be much, either way
+# Beside a few labels, layers trained on another domain's gained 0.2 to 0.4 in searches; without
+# any, 0.3 to 3 (`benchmarks/adaptation/spaces.py` and `domains.py`).
+_WITH_SOURCE = MethodPrior(gain=0.5, spread=0.8, pair_spread=0.25, params_spread=0.2)
 
 
 def default_methods(
@@ -37,7 +40,9 @@ def default_methods(
     found = {}
     for spec in adaptations:
         prior = _TUNED if spec.trains_backbone else _PROBE
-        if spec.needs:
+        if spec.trains_backbone and "source" in spec.needs:
+            prior = _WITH_SOURCE
+        elif spec.needs:
             prior = replace(prior, spread=_FURTHER_SPREAD)
         if spec.name in measured:
             prior = replace(prior, **measured[spec.name])

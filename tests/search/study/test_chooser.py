@@ -221,6 +221,27 @@ def test_hope_is_not_given_up_near_the_floor():
     assert chooser(THREE).hopeless(near, 0.95, 0.2) == ""
 
 
+def test_what_learns_from_the_users_other_data_is_tried_before_hope_is_given_up():
+    shared = replace(TUNED, name="shared", needs=frozenset({"source"}))
+    methods = {**ALIKE, "shared": MethodPrior(gain=0.0)}
+    choose = chooser(THREE, {("b", "shared"): 0.5}, specs=(PROBE, TUNED, shared), methods=methods)
+    pair, floor = ("b", "shared"), 0.999
+
+    starts = choose.starts(BAD, seen(*BAD), floor, 100.0)
+    assert order(starts) == [pair]  # the cheapest of them alone
+    assert choose.hopeless(BAD, floor, 0.2, starts) == ""
+
+    params = {**shared.defaults}
+    tried = Outcome(
+        trial=9, candidate=Candidate(backbone="b", adaptation="shared", params=params),
+        state="complete", value=0.4, history=[0.4],
+    )  # fmt: skip
+    starts = choose.starts([*BAD, tried], seen(*BAD, tried), floor, 100.0)
+    assert order(starts) == []
+    assert choose.hopeless([*BAD, tried], floor, 0.2, starts)
+    assert choose.hopeless(BAD, floor, 0.2, [])  # it fits no more
+
+
 def test_less_hope_is_enough_to_stop_once_half_the_time_is_gone():
     choose, floors = chooser(THREE), [0.4 + 0.01 * k for k in range(1, 55)]
     early = [f for f in floors if choose.hopeless(BAD, f, 0.2)]
