@@ -21,6 +21,8 @@ _FURTHER_SPREAD = 0.4  # what further samples bring may be much, either way
 # Beside a few labels, layers trained on another domain's gained 0.2 to 0.4 in searches; without
 # any, 0.3 to 3 (`benchmarks/adaptation/spaces.py` and `domains.py`).
 _WITH_SOURCE = MethodPrior(gain=0.5, spread=0.8, pair_spread=0.25, params_spread=0.2)
+_ALONE = {"linear_probe": _PROBE, TUNED_BASE: _TUNED, "pooled_fine_tune": _WITH_SOURCE}
+"""What to assume of the methods that others are variants of."""
 
 
 def default_methods(
@@ -68,7 +70,7 @@ def known_methods(
     for name, prior in own.items():
         base = own.get(prior.over)
         if prior.over and base is None:  # it stands alone, and so does its spread
-            alone = _TUNED if prior.over == TUNED_BASE else _PROBE
+            alone = _ALONE[prior.over]
             found[name] = replace(alone, gain=alone.gain + prior.gain)
             continue
         found[name] = prior if base is None else replace(prior, gain=base.gain + prior.gain)
