@@ -5,9 +5,9 @@
 The folders are those of `supervised.py` and `domains.py`; methods of which nothing was measured
 keep what is there. Writes `autotl/search/study/methods.json`: for each modality and method, the
 mean over data sets of the difference in log-odds of accuracy to `lp_ft` (methods that train
-layers), to `linear_probe` (the others) or to `pooled_fine_tune` (those that train layers on another
-domain too; a data set is then a target), drawn towards zero by as much as two more data sets
-without a difference would; and its spread over data sets.
+layers), to `linear_probe` (the others) or to `pooled_fine_tune` (those that train layers on
+another domain too; a data set is then a target), drawn towards zero by as much as two more data
+sets without a difference would; and its spread over data sets.
 """
 
 import argparse
