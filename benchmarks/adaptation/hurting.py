@@ -8,12 +8,18 @@ Learning Invariant Representations for Domain Adaptation, ICML 2019). `dann` and
 beside `pooled_fine_tune`, without target labels; then a search that has a few target labels
 chooses among them and the target's own probe and fine-tuning.
 
-Norms at random: `stoch_norm` on a backbone that did not learn from classes of photographs.
+Wrong labels: the same where the source calls each digit by the next one's name.
+
+Norms at random: fine-tuning with and without `stoch_norm` at few labels, on a backbone that learnt
+classes of photographs and on one that never saw a photograph; then a search that may choose it.
 """
 
 import argparse
+import itertools
 import json
 import sys
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +29,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "selection"))
 from domains import read
 from fitting import Lines, Rows, accuracy_of, few, pool
-from supervised import backbone
+from sets import load
+from supervised import IMAGES, N_TEST, backbone
 
 from autotl.registry import get_registry
+from autotl.specs import AdaptationSpec, AdaptationTask, SavedState, Step
 
 SOURCE, TARGET = "da_digits_mnist", "da_digits_usps"
 METHODS = ("pooled_fine_tune", "dann", "cdan")
 FOR_SEARCH = ("linear_probe", "lp_ft", "pooled_fine_tune", "dann", "cdan")
 IMAGE_BACKBONE = "local/resnet20_cifar10"
-NOT_OF_CLASSES = "embedded/shapes"
+OF_CLASSES, NOT_OF_CLASSES = "local/mobilenetv1_050_imagenet160", "embedded/shapes"
+STOCH_NORM = "fine_tune_stoch_norm"
+SEARCHED = "signdigits10"
+MOST_FOR_SEARCH = 30.0  # beyond, classes have too few samples to label some
 KEY = ("kind", "shift", "what", "seed")
 N_LABELS = 5
 
@@ -49,10 +60,14 @@ def skewed(codes: np.ndarray, rows: np.ndarray, shift: float, seed: int) -> np.n
     return np.sort(np.concatenate(drawn))
 
 
-def shifted(options: argparse.Namespace, lines: Lines, shift: float, seed: int) -> None:
-    """Fit without target labels, then search with a few."""
+def shifted(
+    options: argparse.Namespace, lines: Lines, shift: float, seed: int, *, wrong: bool = False
+) -> None:
+    """Fit without target labels, then search with a few; the source's labels may be wrong."""
+    kind = "wrong labels" if wrong else "label shift"
     found = read(options.zoo, (SOURCE, TARGET))
     source, target = found[SOURCE], found[TARGET]
+    theirs = [(int(c) + wrong) % 10 for c in source["y"]]
     codes = np.array([int(c) for c in target["y"]])
     held = np.array([int(c) for c in target["y_holdout"]])
     train = skewed(codes, np.arange(len(codes)), shift, seed)
@@ -63,7 +78,7 @@ def shifted(options: argparse.Namespace, lines: Lines, shift: float, seed: int) 
         *(target["X"][i] for i in train),
         *(target["X_holdout"][i] for i in test),
     ]
-    labels = [*source["y"], *codes[train].tolist(), *held[test].tolist()]
+    labels = [*theirs, *codes[train].tolist(), *held[test].tolist()]
     spec = backbone(options.zoo, options.work, "image", IMAGE_BACKBONE)
     given = pool(spec, samples, [int(c) for c in labels], "image", options.work)
     rows = Rows(
@@ -71,15 +86,15 @@ def shifted(options: argparse.Namespace, lines: Lines, shift: float, seed: int) 
         test=np.arange(n_source + n_target, len(samples)),
     )  # fmt: skip
     for name in METHODS:
-        record = {"kind": "label shift", "shift": shift, "what": name, "seed": seed}
+        record = {"kind": kind, "shift": shift, "what": name, "seed": seed}
         if not lines.has(record):
             method = get_registry().adaptations.get(name)
             fitted = accuracy_of(given, rows, method, method.defaults, seed, labelled=False)
             lines.add({**record, **fitted})
             print(record, fitted["test"], flush=True)
     given.session.release()
-    record = {"kind": "label shift", "shift": shift, "what": "search", "seed": seed}
-    if not lines.has(record):
+    record = {"kind": kind, "shift": shift, "what": "search", "seed": seed}
+    if shift <= MOST_FOR_SEARCH and not lines.has(record):
         labelled = few(codes[train], np.arange(n_target), N_LABELS, seed)
         blank = np.setdiff1d(np.arange(n_target), labelled)
         result = search(
@@ -87,7 +102,7 @@ def shifted(options: argparse.Namespace, lines: Lines, shift: float, seed: int) 
             X=[target["X"][i] for i in train[labelled]], y=codes[train][labelled].tolist(),
             X_unlabeled=[target["X"][i] for i in train[blank]],
             X_holdout=[target["X_holdout"][i] for i in test], y_holdout=held[test].tolist(),
-            source=(source["X"], [int(c) for c in source["y"]]),
+            source=(source["X"], theirs),
             adaptations=FOR_SEARCH, backbones=[IMAGE_BACKBONE], weights=options.zoo / "weights",
         )  # fmt: skip
         lines.add({**record, **result})
@@ -95,19 +110,62 @@ def shifted(options: argparse.Namespace, lines: Lines, shift: float, seed: int) 
 
 
 def norms(options: argparse.Namespace, lines: Lines, seed: int) -> None:
-    """Fine-tune with norms at random, without, and search over both."""
-    from main_job import read as read_set
+    """Fine-tune with and without norms at random, then search over both."""
+    plain = get_registry().adaptations.get("fine_tune")
+    for name, n, source in itertools.product(IMAGES, (5, 20), (OF_CLASSES, NOT_OF_CLASSES)):
+        cases = {"fine_tune": "none", "fine_tune + stoch_norm": "stoch_norm"}
+        records = {
+            what: {"kind": f"{name} on {source}", "shift": n, "what": what, "seed": seed}
+            for what in cases
+        }
+        if all(lines.has(record) for record in records.values()):
+            continue
+        data = load(options.zoo, name)
+        n_train, n_test = len(data["y"]), min(N_TEST, len(data["y_holdout"]))
+        given = pool(
+            backbone(options.zoo, options.work, "image", source),
+            [*data["X"], *data["X_holdout"][:n_test]],
+            [*data["y"], *data["y_holdout"][:n_test]],
+            "image", options.work,
+        )  # fmt: skip
+        rows = Rows(
+            train=few(given.y, np.arange(n_train), n, seed),
+            test=np.arange(n_train, n_train + n_test),
+        )
+        for what, regulariser in cases.items():
+            params = {**plain.defaults, "regulariser": regulariser}
+            lines.add({**records[what], **accuracy_of(given, rows, plain, params, seed)})
+            print(records[what], lines.records[-1]["test"], flush=True)
+        given.session.release()
+    record = {"kind": "stoch_norm", "shift": 20, "what": "search", "seed": seed}
+    if not lines.has(record):
+        data = load(options.zoo, SEARCHED)
+        _, codes = np.unique(data["y"], return_inverse=True)
+        drawn = few(codes, np.arange(len(codes)), 20, seed)
+        parts = {"X": [data["X"][i] for i in drawn], "y": [data["y"][i] for i in drawn]}
+        _add_stoch_norm(plain)
+        result = search(
+            options, seed, **parts, X_holdout=data["X_holdout"], y_holdout=data["y_holdout"],
+            adaptations=["linear_probe", "fine_tune", STOCH_NORM], backbones=[NOT_OF_CLASSES],
+        )  # fmt: skip
+        lines.add({**record, **result})
+        print(record, json.dumps(result), flush=True)
 
-    data = read_set(options.zoo, "clothing10", 1000)
-    record = {"kind": "stoch_norm", "shift": 0, "what": "search", "seed": seed}
-    if lines.has(record):
-        return
-    result = search(
-        options, seed, **data, adaptations=["fine_tune", "linear_probe"],
-        backbones=[NOT_OF_CLASSES],
+
+def _add_stoch_norm(plain: AdaptationSpec) -> None:
+    """Let a search choose fine-tuning with norms at random, and nothing else by that name."""
+    fixed = {"regulariser": "stoch_norm", "regulariser_strength": 1.0}
+    own = {name: d for name, d in plain.space.items() if name not in fixed}
+
+    def steps(task: AdaptationTask, state: SavedState | None = None) -> Generator[Step]:
+        yield from plain.steps(replace(task, params={**task.params, **fixed}), state)
+
+    spec = replace(
+        plain, name=STOCH_NORM, space=own, defaults={name: plain.defaults[name] for name in own},
+        steps=steps,
     )  # fmt: skip
-    lines.add({**record, **result})
-    print(record, json.dumps(result), flush=True)
+    if STOCH_NORM not in get_registry().adaptations:
+        get_registry().adaptations.add(spec, "benchmarks")
 
 
 def search(options: argparse.Namespace, seed: int, **arguments: Any) -> dict[str, Any]:
@@ -138,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=Path("../shared/zoo"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--shift", nargs="*", type=float, default=[1.0, 30.0])
+    parser.add_argument("--shift", nargs="*", type=float, default=[1.0, 30.0, 1000.0])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--budget", type=float, default=180.0)
     options = parser.parse_args()
@@ -148,6 +206,7 @@ def main() -> None:
     for seed in options.seeds:
         for shift in options.shift:
             shifted(options, lines, shift, seed)
+        shifted(options, lines, 1.0, seed, wrong=True)
         norms(options, lines, seed)
     for record in lines.records:
         print(json.dumps(record))
