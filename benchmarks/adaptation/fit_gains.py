@@ -99,7 +99,8 @@ def _base(method: str) -> str:
     if method not in get_registry().adaptations:  # seen beside: of the target's own labels
         return ""
     spec = get_registry().adaptations.get(method)
-    return SHARED_BASE if spec.needs and spec.trains_backbone else BASES[spec.trains_backbone]
+    shares = "source" in spec.needs and spec.trains_backbone
+    return SHARED_BASE if shares else BASES[spec.trains_backbone]
 
 
 def _log_odds(share: float) -> float:

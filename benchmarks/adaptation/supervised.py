@@ -1,9 +1,10 @@
-"""Test every method that needs labelled samples alone, at few labels per class.
+"""Test every method that needs no other domain, at few labels per class.
 
     python benchmarks/adaptation/supervised.py --zoo ../shared/zoo --work build/adaptation
 
 Each method runs at its defaults, as it is first tried in a search, on labels drawn from the
-training part, and is tested on the test part at its last step. Nothing is chosen by the test. What
+training part, and is tested on the test part at its last step; the rest of the training part is
+what methods see that learn from samples without labels. Nothing is chosen by the test. What
 is done is kept, so that the command can be repeated after an interruption. `--table` prints means.
 """
 
@@ -30,6 +31,7 @@ COUNTS = (5, 20, 100)
 IMAGE_BACKBONE = "local/mobilenetv1_050_imagenet160"
 N_LAYERS = 6
 N_TEST = 500
+LEAST_UNLABELED = 100
 KEY = ("set", "backbone", "n", "method", "seed")
 
 
@@ -58,10 +60,11 @@ def measure(options: argparse.Namespace, lines: Lines) -> None:
         )
         for n in options.counts:
             for seed in options.seeds:
+                train = few(given.y, np.arange(n_train), n, seed)
                 rows = Rows(
-                    train=few(given.y, np.arange(n_train), n, seed),
-                    test=np.arange(n_train, n_train + n_test),
-                )
+                    train=train, test=np.arange(n_train, n_train + n_test),
+                    unlabeled=np.setdiff1d(np.arange(n_train), train),
+                )  # fmt: skip
                 _measure(options, lines, given, rows, name, n, seed)
         given.session.release()
 
@@ -77,7 +80,11 @@ def _measure(
 ) -> None:
     modality = given.session.modality.name
     for method in get_registry().adaptations:
-        if method.needs or (method.modalities is not None and modality not in method.modalities):
+        if method.modalities is not None and modality not in method.modalities:
+            continue
+        if method.needs - {"unlabeled"} or (
+            method.needs and len(rows.unlabeled) < LEAST_UNLABELED
+        ):
             continue
         if options.methods and method.name not in options.methods:
             continue
