@@ -27,7 +27,8 @@ from autotl.result.wording import count
 from autotl.search.budget import Budget
 from autotl.search.finish.again import contenders
 from autotl.search.finish.finalists import ShippingRule
-from autotl.search.finish.finisher import Finish, Finisher
+from autotl.search.finish.finish import Finish
+from autotl.search.finish.finisher import Finisher
 from autotl.search.floor.measurement import Baseline, FloorMeasurement
 from autotl.search.interrupts import deferred
 from autotl.search.progress import Progress

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from autotl import __version__
 from autotl.data import Task
 from autotl.experience import CurvePoint, DataFingerprint, RunRecord, TrialRecord
-from autotl.search.finish.finisher import Finish
+from autotl.search.finish.finish import Finish
 from autotl.search.study.candidate import Outcome
 
 

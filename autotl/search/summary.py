@@ -15,7 +15,8 @@ from autotl.errors import ModelFormatError
 from autotl.result.intervals import QUICK_REPETITIONS, paired_gap
 from autotl.result.saved import plain, read_json
 from autotl.result.wording import count
-from autotl.search.finish.finisher import Finish, Finisher
+from autotl.search.finish.finish import Finish
+from autotl.search.finish.finisher import Finisher
 from autotl.search.finish.holdout import confusion, mistakes, per_class
 from autotl.search.floor.measurement import Baseline, validation_rows
 from autotl.search.study.candidate import Outcome
