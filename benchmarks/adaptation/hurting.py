@@ -112,7 +112,11 @@ def norms(options: argparse.Namespace, lines: Lines, seed: int) -> None:
     """Fine-tune with and without norms at random, then search over both."""
     plain = get_registry().adaptations.get("fine_tune")
     for name, n, source in itertools.product(IMAGES, (5, 20), (OF_CLASSES, NOT_OF_CLASSES)):
-        cases = {"fine_tune": "none", "fine_tune + stoch_norm": "stoch_norm"}
+        cases = {
+            "fine_tune": {},
+            "fine_tune, batch norms trained": {"batch_norm": "train"},
+            "fine_tune + stoch_norm": {"regulariser": "stoch_norm"},
+        }
         records = {
             what: {"kind": f"{name} on {source}", "shift": n, "what": what, "seed": seed}
             for what in cases
@@ -131,8 +135,10 @@ def norms(options: argparse.Namespace, lines: Lines, seed: int) -> None:
             train=few(given.y, np.arange(n_train), n, seed),
             test=np.arange(n_train, n_train + n_test),
         )
-        for what, regulariser in cases.items():
-            params = {**plain.defaults, "regulariser": regulariser}
+        for what, changes in cases.items():
+            if lines.has(records[what]):
+                continue
+            params = {**plain.defaults, **changes}
             lines.add({**records[what], **accuracy_of(given, rows, plain, params, seed)})
             print(records[what], lines.records[-1]["test"], flush=True)
         given.session.release()
@@ -145,7 +151,8 @@ def norms(options: argparse.Namespace, lines: Lines, seed: int) -> None:
         _add_stoch_norm(plain)
         result = search(
             options, seed, **parts, X_holdout=data["X_holdout"], y_holdout=data["y_holdout"],
-            adaptations=["linear_probe", "fine_tune", STOCH_NORM], backbones=[NOT_OF_CLASSES],
+            adaptations=["linear_probe", "fine_tune", STOCH_NORM], backbones=[OF_CLASSES],
+            weights=options.zoo / "weights",
         )  # fmt: skip
         lines.add({**record, **result})
         print(record, json.dumps(result), flush=True)
