@@ -142,17 +142,18 @@ def norms(options: argparse.Namespace, lines: Lines, seed: int) -> None:
             lines.add({**records[what], **accuracy_of(given, rows, plain, params, seed)})
             print(records[what], lines.records[-1]["test"], flush=True)
         given.session.release()
-    record = {"kind": "stoch_norm", "shift": 20, "what": "search", "seed": seed}
-    if not lines.has(record):
+    for n, methods in ((20, ("linear_probe", "fine_tune", STOCH_NORM)), (5, (STOCH_NORM,))):
+        record = {"kind": "stoch_norm", "shift": n, "what": "search", "seed": seed}
+        if lines.has(record):
+            continue
         data = load(options.zoo, SEARCHED)
         _, codes = np.unique(data["y"], return_inverse=True)
-        drawn = few(codes, np.arange(len(codes)), 20, seed)
+        drawn = few(codes, np.arange(len(codes)), n, seed)
         parts = {"X": [data["X"][i] for i in drawn], "y": [data["y"][i] for i in drawn]}
         _add_stoch_norm(plain)
         result = search(
             options, seed, **parts, X_holdout=data["X_holdout"], y_holdout=data["y_holdout"],
-            adaptations=["linear_probe", "fine_tune", STOCH_NORM], backbones=[OF_CLASSES],
-            weights=options.zoo / "weights",
+            adaptations=methods, backbones=[OF_CLASSES], weights=options.zoo / "weights",
         )  # fmt: skip
         lines.add({**record, **result})
         print(record, json.dumps(result), flush=True)
