@@ -200,6 +200,84 @@ def test_plan_says_what_would_be_done(table):
     assert plan["skipped_samples"]
 
 
+def texts(path, labels, column="label", split=None, word="text"):
+    names = ["text", column, *(["split"] if split else [])]
+    rows = [f"{word} number {i},{label}" for i, label in enumerate(labels)]
+    rows = [row + (f",{split[i]}" if split else "") for i, row in enumerate(rows)]
+    path.write_text("\n".join([",".join(names), *rows]), encoding="utf-8")
+    return path
+
+
+def plan_of(path, **more):
+    return plan_source(path, backbones="embedded/words", **more)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Labelled texts of another domain."""
+    return {"elsewhere": texts(tmp_path / "elsewhere.csv", "ab" * 20, word="other")}
+
+
+def test_a_source_leaves_the_split_of_the_data_as_it_is(tmp_path, elsewhere):
+    split = ["train"] * 30 + ["test"] * 10
+    path = texts(tmp_path / "own.csv", "ab" * 20, split=split)
+
+    alone, beside = plan_of(path), plan_of(path, other_sources=elsewhere)
+
+    assert alone["task"] == beside["task"]
+    assert beside["task"]["n_holdout"] == 10
+
+
+def test_a_source_leaves_the_labels_that_are_there(tmp_path, elsewhere):
+    path = texts(tmp_path / "own.csv", [*"ab" * 15, *[""] * 10])
+
+    plan = plan_of(path, other_sources=elsewhere, unlabeled="use")
+
+    assert plan["task"]["n_samples"] == 30
+    assert (plan["n_unlabeled"], plan["sources"]) == (10, {"elsewhere": 40})
+    with pytest.raises(InvalidDataError, match="--use-unlabeled"):
+        plan_of(path, other_sources=elsewhere)
+
+
+def test_columns_of_a_source_may_have_other_names(tmp_path, elsewhere):
+    path = texts(tmp_path / "own.csv", "ab" * 20, column="polarity")
+
+    for label in (None, "polarity"):
+        plan = plan_of(path, other_sources=elsewhere, label=label)
+        assert plan["task"]["classes"] == ["a", "b"]
+        assert plan["sources"] == {"elsewhere": 40}
+
+
+def test_a_loose_file_costs_a_folder_no_labels_beside_a_source(tmp_path):
+    folders = {}
+    for name, start in (("own", 0), ("other", 50)):
+        for i, image in enumerate(toy_images(24, seed=start)[0]):
+            place = tmp_path / name / f"class {i % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            image.save(place / f"{i}.png")
+        folders[name] = tmp_path / name
+    toy_images(1, seed=9)[0][0].save(folders["own"] / "cover.png")
+
+    plan = plan_source(folders["own"], other_sources={"other": folders["other"]})
+
+    assert plan["task"]["n_samples"] == 24
+    assert plan["n_unlabeled"] == 0
+
+
+@pytest.mark.parametrize("labels", [None, [""] * 40])
+def test_a_table_without_labels_learns_from_those_of_a_source(tmp_path, elsewhere, labels):
+    path = tmp_path / "own.csv"
+    if labels is None:
+        path.write_text("\n".join(["text", *(f"text number {i}" for i in range(40))]))
+    else:
+        texts(path, labels)
+
+    plan = plan_of(path, other_sources=elsewhere)
+
+    assert plan["n_unlabeled"] == 40
+    assert any("None of the 40 samples of the data has a label" in w for w in plan["warnings"])
+
+
 def test_crash_after_trials_keeps_their_journal(digits, tmp_path, monkeypatch):
     from autotl.search.finish.finisher import Finisher
 

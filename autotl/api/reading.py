@@ -1,13 +1,14 @@
 """From a data set or a source to samples and labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotl.data import RawData, read, read_dataset, usable_samples
-from autotl.data.labels import as_values
+from autotl.data.labels import as_values, is_missing
 from autotl.data.lazy import Samples
 from autotl.errors import InvalidDataError
 from autotl.specs import ModalitySpec
@@ -81,10 +82,7 @@ def read_source(
         unlabeled: Where samples without labels lie.
         others: Where labelled samples of other domains lie, by name.
     """
-    # Without a single label there, those of other domains are what is learnt from.
-    data = read(
-        source, modality=modality, groups=groups_column, require_labels=not others, **columns
-    )
+    data = _read_own(source, columns, groups_column, modality, alone=not others)
     X_holdout, y_holdout, skipped = data.X_holdout, data.y_holdout, list(data.skipped)
     notes: list[str] = []
     if holdout is not None:
@@ -114,15 +112,48 @@ def read_source(
         skipped += blank.skipped
         extra |= {"X_unlabeled": blank.X, "notes": [*extra["notes"], *blank.notes]}
     if others:
-        found = {
-            name: read(path, modality=data.modality, **columns) for name, path in others.items()
-        }
+        found = {name: _read_domain(path, columns, data.modality) for name, path in others.items()}
         extra["source_data"] = {name: (other.X, other.y) for name, other in found.items()}
         for other in found.values():
             skipped += other.skipped
             extra["notes"] = [*extra["notes"], *other.notes]
     extra["skipped"] = skipped
     return data, extra
+
+
+def _read_own(
+    source: str | Path,
+    columns: dict[str, Any],
+    groups: str | None,
+    modality: str | None,
+    *,
+    alone: bool,
+) -> RawData:
+    """Read the user's data; beside other domains they may lack labels altogether."""
+    try:
+        data = read(source, modality=modality, groups=groups, **columns)
+    except InvalidDataError:
+        if alone or columns.get("label") is not None:
+            raise
+        data = read(source, modality=modality, groups=groups, require_labels=False, **columns)
+        if data.y is not None:  # something else is wrong
+            raise
+    if not alone and data.y is not None and all(is_missing(label) for label in data.y):
+        return replace(data, y=None)
+    return data
+
+
+def _read_domain(path: str | Path, columns: dict[str, Any], modality: str | None) -> RawData:
+    """Read labelled samples of another domain, whose columns may have other names."""
+    try:
+        return read(path, modality=modality, **columns)
+    except InvalidDataError as error:
+        if not any(columns.values()):
+            raise
+        try:
+            return read(path, modality=modality)
+        except InvalidDataError:
+            raise error from None
 
 
 def read_other(path: str | Path, columns: dict[str, Any], modality: str | None) -> RawData:

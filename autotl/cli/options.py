@@ -139,7 +139,7 @@ def named_sources(
         if not equals or Path(value).exists():  # a path may hold an equals sign
             name, place = Path(value).stem, value
         if not name or not place or name in found:
-            problem = "is given twice" if name in found else "lacks a name or a place"
+            problem = f"has the name {name!r} of another" if name in found else "lacks one or data"
             raise click.BadParameter(
                 f"{value!r} {problem}; give NAME=DATA, each name once.", param=param
             )

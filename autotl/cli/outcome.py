@@ -41,6 +41,8 @@ def show_result(result: Mapping[str, Any], command: str = "") -> None:
     if wording.is_guess(result):
         words = f"{words} on the source"
     facts.append(("Holdout", f"{holdout} {words} (floor: {floor_score})"))
+    if wording.beside_sentence(result):
+        facts.append(("Beside", wording.beside_sentence(result)))
     if wording.looks_sentence(result):
         facts.append(("", wording.looks_sentence(result)))
     if out:

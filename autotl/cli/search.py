@@ -255,6 +255,7 @@ def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:
     facts = [
         ("Task", _task_text(task)),
         ("Splits", _splits_text(task)),
+        *_further(plan),
         ("Metric", str(plan.get("metric", ""))),
         ("Floors", ", ".join(_floor_name(f) for f in plan.get("floors") or ()) or "-"),
         ("Budget", wording.clock(plan.get("budget_seconds"))),
@@ -277,7 +278,20 @@ def _plan(data: str, arguments: Mapping[str, Any], as_json: bool) -> None:
         click.echo(sentence)
     if wording.left_out_sentence(plan):
         click.echo(wording.left_out_sentence(plan))
+    for warning in plan.get("warnings") or ():
+        click.echo(f"Warning: {warning}")
     click.echo("Nothing was run. Leave --plan out to search.")
+
+
+def _further(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what comes beside the labelled samples."""
+    facts = []
+    if plan.get("n_unlabeled"):
+        facts.append(("Unlabelled", wording.count(int(plan["n_unlabeled"]), "sample")))
+    sources = plan.get("sources") or {}
+    for name, n_samples in sources.items():
+        facts.append(("Source", f"{name}, {wording.count(int(n_samples), 'sample')}"))
+    return facts
 
 
 def _floor_name(floor: Any) -> str:

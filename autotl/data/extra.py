@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autotl.data.labels import encode, name_classes, sorted_classes
+from autotl.data.labels import Missing, encode, name_classes, sorted_classes
 from autotl.data.parts import Checks, Part
 from autotl.errors import InvalidDataError
 
@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 _LEAST_OF_SOURCE = 10  # labelled samples that are worth learning from
 _LEAST_TO_HOLD, _MOST_HELD = 100, 200
 _NAME = "source"
+_MAY_LACK = Missing(use=True)  # labels; such samples of a source are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +126,18 @@ def labelled_by_sources(checks: Checks, source: Any, n_samples: int) -> Part:
     Raises:
         InvalidDataError: There is no source.
     """
-    found = list(_sources(checks, source, ()).values())
+    named = _sources(checks, source, ())
+    found = list(named.values())
     if not found:
         raise InvalidDataError(
             f"None of the {n_samples} samples of X has a label. Label a few of each class, or "
             "give labelled samples of a similar domain, source=(X, y) or --source DATA."
         )
     first, n_sources = found[0], len(found)
+    checks.warnings.append(
+        f"None of the {n_samples} samples of the data has a label: classes and labels are those "
+        "of " + ", ".join(f"{name!r} ({len(p)} samples)" for name, p in named.items()) + "."
+    )
     for k, part in enumerate(found):
         if n_sources > 1:  # units of different sources have nothing to do with each other
             part.groups = [(k, group) for group in part.groups]
@@ -170,13 +176,26 @@ def _sources(checks: Checks, given: Any, known: Sequence[str]) -> dict[str, Part
     for name, pair in _named(given).items():
         X, y = _pair(name, pair)
         label = _NAME if name == _NAME else f"{_NAME} {name!r}"
-        part = checks.part(X, y, None, None, f"X of {label}")
+        part = checks.part(X, y, None, None, f"X of {label}", missing=_MAY_LACK)
+        blank = part.split_off_unlabelled()
+        if blank is not None:
+            checks.warnings.append(
+                f"{len(blank)} of {len(part) + len(blank)} samples of {label} have no label and "
+                "are left out."
+            )
+        n_given = len(part)
         checks.drop_held(part, known, f"X of {label}", "X")
-        if len(part) < _LEAST_OF_SOURCE or len(set(part.labels)) < 2:
+        if n_given and not len(part):
             raise InvalidDataError(
-                f"{label} has {len(part)} usable samples of {len(set(part.labels))} classes. "
-                f"Expected at least {_LEAST_OF_SOURCE} samples of two classes; add some, or leave "
-                "it out."
+                f"All {n_given} samples of {label} are in the data too, so it brings nothing. "
+                "Give samples of another domain, or leave it out."
+            )
+        if len(part) < _LEAST_OF_SOURCE or len(set(part.labels)) < 2:
+            n_classes = len(set(part.labels))
+            raise InvalidDataError(
+                f"{label} has {len(part)} usable samples of {n_classes} "
+                f"class{'' if n_classes == 1 else 'es'}. Expected at least {_LEAST_OF_SOURCE} "
+                "samples of two classes; add some, or leave it out."
             )
         found[name] = part
     return found
@@ -197,12 +216,21 @@ def _named(given: Any) -> Mapping[str, Any]:
 
 
 def _pair(name: str, pair: Any) -> tuple[Any, Any]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
+    several = isinstance(pair, list) and all(isinstance(p, tuple | list) for p in pair)
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or (several and _are_pairs(pair)):
+        size = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
         raise InvalidDataError(
-            f"source {name!r} is {type(pair).__name__}. Expected a pair of samples and labels, "
-            "source=(X_source, y_source), or a mapping of names to such pairs."
+            f"source {name!r} is a {type(pair).__name__}{size}. Expected a pair of samples and "
+            "labels, source=(X_source, y_source), or several by name, "
+            "source={'photos': (X1, y1), 'drawings': (X2, y2)}."
         )
     return pair[0], pair[1]
+
+
+def _are_pairs(values: Sequence[Any]) -> bool:
+    """Tell two pairs of samples and labels from a pair of lists."""
+    sized = [v for v in values if len(v) == 2]
+    return len(sized) == len(values) and all(hasattr(part, "__len__") for v in sized for part in v)
 
 
 def _source_of(
@@ -216,8 +244,8 @@ def _source_of(
     """
     own = sorted_classes(part.labels)
     code_of = {label: code for code, label in enumerate(classes)}
-    by_text = {str(label): code for label, code in code_of.items()}
-    codes = [code_of.get(label, by_text.get(str(label), -1)) for label in part.labels]
+    by_text = {_text(label): code for label, code in code_of.items()}
+    codes = [code_of.get(label, by_text.get(_text(label), -1)) for label in part.labels]
     return Source(
         name=name,
         rows=np.arange(first, first + len(part)),
@@ -226,6 +254,12 @@ def _source_of(
         codes=np.array(codes, dtype=np.int64),
         held=_held(part, counts),
     )
+
+
+def _text(label: Hashable) -> str:
+    """Return a label as text; missing ones beside them make floats of whole numbers."""
+    whole = isinstance(label, float) and label.is_integer()
+    return str(int(label)) if whole else str(label)  # type: ignore[call-overload]  # it is a float
 
 
 def _held(part: Part, counts: Mapping[str, int]) -> Array:
@@ -251,6 +285,13 @@ def _note_classes(sources: Sequence[Source], classes: Sequence[Hashable]) -> lis
     """Say which of the task's classes a source lacks, and which of its own are no use."""
     notes = []
     for source in sources:
+        lacking = Counter(classes[c] for c in range(len(classes)) if c not in source.codes)
+        if lacking and len(lacking) < len(classes):
+            notes.append(
+                f"Source {source.name!r} has no sample of {len(lacking)} of the {len(classes)} "
+                f"classes of the data: {', '.join(map(repr, list(lacking)[:5]))}"
+                f"{', ...' if len(lacking) > 5 else ''}. Alone it cannot tell them."
+            )
         others = Counter(source.classes[c] for c in source.y[source.codes < 0])
         if len(others) == len(source.classes):
             notes.append(

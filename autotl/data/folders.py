@@ -224,7 +224,8 @@ def _check_labelled(
         raise InvalidDataError(
             f"{str(folder)!r} holds {len(loose)} {modality}s but no class folders, so they have "
             f"no labels. Put the {modality}s of each class into a folder named after it, or list "
-            f"them in a CSV with a column {modality!r} and a column 'label'."
+            f"them in a CSV with a column {modality!r} and a column 'label'. Labelled ones of a "
+            "similar domain may stand in for labels: --source DATA."
         )
     if not data.paths:
         raise InvalidDataError(

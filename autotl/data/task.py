@@ -129,7 +129,17 @@ def build_task(  # noqa: PLR0913  # what `autotl.fit` takes about data
         X, y, groups, ids, missing=missing, labelled=y is not None or source is None
     )
     blank = data.split_off_unlabelled()
+    if unlabeled_value is not None and y is not None and blank is None:
+        checks.warnings.append(
+            f"No label is {unlabeled_value!r}, which was to stand for a missing one: all samples "
+            "count as labelled."
+        )
     unsupervised = not len(data)
+    if unsupervised and source is not None and labels_per_class is not None:
+        raise InvalidDataError(
+            f"labels_per_class is {labels_per_class}, but no sample of X has a label. Leave it "
+            "out: there is none to keep."
+        )
     if unsupervised:
         data, source = labelled_by_sources(checks, source, len(blank or ())), None
     held = _given_holdout(checks, X_holdout, y_holdout)

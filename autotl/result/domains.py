@@ -55,7 +55,8 @@ def _beside(result: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         (r for r in result.get("leaderboard") or () if r.get("trial") == best.get("trial")), {}
     )
     names = list(_GUESSES) if guessed else []
-    numbers = ["validation", *(_GUESSES[n] for n in names), "holdout"]
+    tested = "holdout of the source" if wording.is_guess(result) else "holdout"
+    numbers = ["validation", *(_GUESSES[n] for n in names), tested]
     heads = [("", ""), ("method", ""), *((name, "n") for name in numbers)]
     chosen = {**best, "name": "chosen", "guesses": row.get("guesses")}
     rows = []

@@ -151,6 +151,16 @@ def gap_sentence(result: Mapping[str, Any]) -> str:
     return f"{text}; the {confidence:g} % interval runs from {interval}."
 
 
+def beside_sentence(result: Mapping[str, Any]) -> str:
+    """Return what one domain alone gives on the holdout, "" where nothing was tested."""
+    beside = (result.get("domains") or {}).get("beside") or ()
+    if is_guess(result):
+        return ""
+    metric = str(result.get("metric", ""))
+    known = [r for r in beside if r.get("holdout") is not None]
+    return ", ".join(f"{r['name']} {score_text(r['holdout'], metric)}" for r in known)
+
+
 def looks_sentence(result: Mapping[str, Any]) -> str:
     """Say how often a run that was resumed has seen its holdout; empty after the first time."""
     looks = int(_finite(result.get("holdout_looks")) or 1)

@@ -144,6 +144,8 @@ def _obstacle(spec: AdaptationSpec, task: Task | None) -> str:
     if task is not None and task.unsupervised and "source" in spec.needs and spec.needs_labels:
         return "needs labels of the data, of which there are none. Give some, or leave it out."
     lacking = [need for need in sorted(spec.needs) if need not in _brought(task)]
+    if lacking and task is not None and lacking == ["source"] and task.sources:
+        return "needs a source with classes of the data; those given share none. Leave it out."
     if lacking:
         wanted = " and ".join(_GIVE.get(need, need) for need in lacking)
         return f"needs {wanted}. Give these, or leave it out."

@@ -275,7 +275,7 @@ def _guess_text(finish: Finish, task: Task) -> str:
             parts[-1] += f": {scores:.3f}, and {row['name']} has {row['validation']:.3f}"
     parts[-1] += "."
     if finish.shipped == "floor":
-        parts.append(f"The floor was shipped in its place: {finish.why_floor}.")
+        parts.append(f"The floor was shipped in the candidate's place: {finish.why_floor}.")
     metric = task.metric.name.replace("_", " ")
     n = len(task.split.holdout)
     parts.append(

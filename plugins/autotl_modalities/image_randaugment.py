@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rand_augment"]
 
-_POLICY = "rand-m{magnitude}-n2-mstd0.5-inc1"
+# Chance moves magnitudes; at 10, timm would ask for images of no bits, which Pillow refuses.
+_POLICY = "rand-m{magnitude}-n2-mmax9-mstd0.5-inc1"
 _GREATEST = 9  # magnitude at strength 1, of 10
 _MODES = {1: "L", 3: "RGB"}
 _SHIFT = 0.4  # of a side, in the ops that move the image

@@ -8,6 +8,10 @@ TEXTS = [f"text number {i}" for i in range(40)]
 LABELS = ["a", "b"] * 20
 
 
+def others(n=12, labels=("a", "c", "b")):
+    return [f"other {i}" for i in range(n)], (list(labels) * n)[:n]
+
+
 def task(**more):
     return build_task(TEXTS, more.pop("y", LABELS), modality="text", **more)
 
@@ -91,8 +95,8 @@ def test_samples_of_the_holdout_are_in_none_of_the_others():
     [
         (["a", "b", "c"], "Expected a pair"),
         ({"": (TEXTS, LABELS)}, "Expected names"),
-        ((TEXTS[:4], LABELS[:4]), "at least 10 samples of two classes"),
-        ((TEXTS, ["a"] * 40), "at least 10 samples of two classes"),
+        (others(4), "at least 10 samples of two classes"),
+        (others(40, "a"), "at least 10 samples of two classes"),
     ],
 )
 def test_a_source_that_is_no_use_is_refused(source, words):
@@ -184,3 +188,53 @@ def test_a_data_set_without_labels_does_not_bring_them():
     assert brings_labels(labelled)
     assert not brings_labels(texts)
     assert not brings_labels(TEXTS)
+
+
+def test_samples_of_a_source_without_a_label_are_left_out_and_counted():
+    X, y = others(20)
+    found = task(source=(X, [None, float("nan"), *y[2:]]))
+
+    assert len(found.sources[0].rows) == 18
+    assert any("2 of 20 samples of source have no label" in w for w in found.warnings)
+
+
+def test_labels_that_missing_ones_made_floats_of_are_those_of_the_source():
+    numbers = [float(i % 2) for i in range(40)]
+    found = task(y=[float("nan"), *numbers[1:]], unlabeled="use", source=others(labels="01"))
+
+    assert (found.sources[0].codes >= 0).all()
+
+
+def test_a_source_says_which_classes_it_lacks():
+    found = task(source=others(labels="ac"))
+
+    assert any("has no sample of 1 of the 2 classes of the data: 'b'" in w for w in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ((TEXTS, LABELS), "All 40 samples of source are in the data too"),
+        ([others(), others()], "is a list of 2. Expected a pair"),
+        ([*others(), 1], "is a list of 3. Expected a pair"),
+        (others(labels="a"), "of 1 class. Expected"),
+    ],
+)
+def test_sources_that_cannot_be_used_say_why(source, problem):
+    with pytest.raises(InvalidDataError, match=problem):
+        task(source=source)
+
+
+def test_without_labels_there_are_none_to_keep_a_few_of():
+    with pytest.raises(InvalidDataError, match="Leave it out"):
+        task(y=None, source=others(), labels_per_class=3)
+
+
+def test_without_labels_the_warnings_name_the_source():
+    found = task(y=None, source={"there": others(labels="ab")})
+
+    assert any("those of 'there' (12 samples)" in w for w in found.warnings)
+
+
+def test_a_marker_that_is_no_label_is_said():
+    assert any("No label is '?'" in w for w in task(unlabeled="use", unlabeled_value="?").warnings)

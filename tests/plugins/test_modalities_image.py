@@ -340,3 +340,9 @@ def test_randaugment_takes_grey_images_and_leaves_other_channels(spec):
 
     assert spec.augment(grey, torch.Generator().manual_seed(0), 1.0).shape == grey.shape
     assert torch.equal(spec.augment(many, torch.Generator().manual_seed(0), 1.0), many)
+
+
+def test_randaugment_never_asks_for_what_pillow_refuses(spec):
+    batch = torch.rand(1500, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    assert spec.augment(batch, torch.Generator().manual_seed(0), 1.0).shape == batch.shape
